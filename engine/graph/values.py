@@ -1,0 +1,131 @@
+"""The values that travel along wires, and the annotations that name their sockets (see docs/values.md).
+
+Torch-free at import. Values are never mutated: arrays come read-only from the executor, and a node that changes
+pixels works on a copy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.contracts.references import BlobRef, ModelRef
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Socket:
+    """Annotation mark: which socket type a Python type stands for."""
+
+    type: str
+
+
+@dataclass(frozen=True)
+class LatentValue:
+    """samples: float32 CPU tensor [B, C, h, w] in the family's model space (already scaled).
+
+    space       latent space id, e.g. "sd15" (4 channels, factor 8); families refuse latents of another space
+    noise_mask  float32 CPU tensor [B or 1, 1, h, w] in 0..1, 1 = redraw; None = everything
+    indices     which item of its batch each sample is, so that item i draws the same noise alone and in company
+    inpaint     extra channels for 9-channel models: (mask, masked-image latent); None otherwise
+    """
+
+    samples: torch.Tensor
+    space: str
+    noise_mask: torch.Tensor | None = None
+    indices: tuple[int, ...] = ()
+    inpaint: tuple[torch.Tensor, torch.Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class ConditioningEntry:
+    """One prompt's embedding and where and when it holds.
+
+    embedding  float32 CPU tensor [1, tokens, width]; pooled [1, width] where the family has one
+    area       (x, y, width, height) as fractions 0..1, or None for everywhere
+    mask       float32 array [H, W] in 0..1 or None
+    steps      (start, end) as fractions of the run, 0..1
+    extras     family-specific tensors and numbers (guidance, references, controls)
+    """
+
+    embedding: torch.Tensor
+    pooled: torch.Tensor | None = None
+    strength: float = 1.0
+    area: tuple[float, float, float, float] | None = None
+    mask: npt.NDArray[np.float32] | None = None
+    steps: tuple[float, float] = (0.0, 1.0)
+    extras: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One typed change to a model: kind ("lora", "shift", "freeu"…) and its settings, hashable."""
+
+    kind: str
+    settings: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelHandle:
+    """A denoiser by identity: light, hashable; the weights live in the session."""
+
+    weights: ModelRef
+    family: str
+    patches: tuple[Patch, ...] = ()
+
+
+@dataclass(frozen=True)
+class TextEncoderHandle:
+    """The text encoders of a checkpoint. clip_skip counts layers left out from the end (0 = none)."""
+
+    weights: ModelRef
+    family: str
+    clip_skip: int = 0
+    patches: tuple[Patch, ...] = ()
+
+
+@dataclass(frozen=True)
+class VAEHandle:
+    weights: ModelRef
+    family: str
+
+
+@dataclass(frozen=True)
+class Video:
+    """frames [T, H, W, 3] float32 0..1 sRGB, at `rate` frames per second."""
+
+    frames: npt.NDArray[np.float32]
+    rate: float
+    audio: Any = None
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What an output node yields: encoded bytes for the runner to store and, where asked, to export."""
+
+    data: bytes
+    media_type: str
+    index: int
+    name: str = ""
+    width: int = 0
+    height: int = 0
+    facts: tuple[tuple[str, Any], ...] = field(default=())
+
+
+# Annotations for node signatures. IMAGE float32 [B,H,W,C] 0..1 sRGB, C 3 or 4; MASK float32 [B,H,W], 1 = edit.
+Image: TypeAlias = Annotated[npt.NDArray[np.float32], Socket("IMAGE")]
+Mask: TypeAlias = Annotated[npt.NDArray[np.float32], Socket("MASK")]
+Latent: TypeAlias = Annotated[LatentValue, Socket("LATENT")]
+Conditioning: TypeAlias = Annotated[tuple[ConditioningEntry, ...], Socket("CONDITIONING")]
+Model: TypeAlias = Annotated[ModelHandle, Socket("MODEL")]
+Clip: TypeAlias = Annotated[TextEncoderHandle, Socket("CLIP")]
+Vae: TypeAlias = Annotated[VAEHandle, Socket("VAE")]
+Blob: TypeAlias = Annotated[BlobRef, Socket("BLOB")]
+Checkpoint: TypeAlias = Annotated[ModelRef, Socket("COMBO")]
+VideoValue: TypeAlias = Annotated[Video, Socket("VIDEO")]
+Anything: TypeAlias = Annotated[Any, Socket("*")]
