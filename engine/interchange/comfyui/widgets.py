@@ -1,0 +1,59 @@
+"""Which value of `widgets_values` belongs to which input: the part of the canvas format that is written nowhere.
+
+The order is that of the class's inputs, linked or not; a seed is followed by its control value, a picture by its
+upload value. Newer files list every widget among the node's inputs, which is then the better witness.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.interchange.comfyui.canvas import CanvasNode
+from engine.interchange.comfyui.classes import Widget, classes
+
+CONTROL_VALUES = frozenset({"fixed", "increment", "decrement", "randomize", "increment-wrap"})
+UPLOAD_VALUES = frozenset({"image", "video", "audio", "file"})
+SEED_NAMES = frozenset({"seed", "noise_seed"})
+
+
+def widget_values(node: CanvasNode) -> dict[str, Any]:
+    """Input name → value of a node's widgets. Values that no name claims are left out."""
+    values = node.widgets_values
+    if isinstance(values, dict):
+        return {str(name): value for name, value in values.items() if name not in ("videopreview",)}
+    return _assign(_widgets_of(node), list(values))
+
+
+def _widgets_of(node: CanvasNode) -> list[Widget]:
+    own = [
+        Widget(i.widget, i.type, control=i.widget in SEED_NAMES, upload=i.widget in ("image", "file", "audio"))
+        for i in node.inputs
+        if i.widget
+    ]
+    known = classes().get(node.type)
+    if known is None:
+        return own
+    named = {w.name for w in known.widgets}
+    # A newer save that lists every widget knows of inputs that came after our table.
+    return own if named <= {w.name for w in own} and len(own) > len(named) else list(known.widgets)
+
+
+def _assign(widgets: list[Widget], values: list[Any]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    position = 0
+    for index, widget in enumerate(widgets):
+        if position >= len(values):
+            break
+        out[widget.name] = values[position]
+        position += 1
+        if position >= len(values):
+            continue
+        following, left = values[position], len(widgets) - index - 1
+        # The oldest saves hold a boolean where the control value is now a word.
+        control = following in CONTROL_VALUES if isinstance(following, str) else isinstance(following, bool)
+        if (
+            control
+            and (widget.control if isinstance(following, str) else widget.control and len(values) - position > left)
+        ) or (widget.upload and len(values) - position > left and (following is None or following in UPLOAD_VALUES)):
+            position += 1
+    return out
