@@ -6,7 +6,8 @@
     │   ├── InvalidWorkflow      the graph has problems; carries one Problem for each
     │   ├── InvalidImage         a picture can't be read or is hostile
     │   ├── InvalidRequest       a size, number or choice is out of its range
-    │   └── UnknownChoice        a sampler, model or node name that does not exist; suggests the nearest
+    │   ├── UnknownChoice        a sampler, model or node name that does not exist; suggests the nearest
+    │   └── UnsafeModel          a model file is malformed or could run code; it is refused unread
     ├── MissingModel             a model or a part of one is not on this machine
     ├── StorageError             a disk is full, a folder can't be written
     ├── OutOfMemory              the plan did not fit and no smaller one does
@@ -64,6 +65,10 @@ class InvalidImage(BadInput):
 
 
 class InvalidRequest(BadInput):
+    pass
+
+
+class UnsafeModel(BadInput):
     pass
 
 

@@ -1,0 +1,250 @@
+"""Say what a model folder is from its small files and headers alone; never opens weights, never guesses. Torch-free.
+
+A diffusers folder has `model_index.json`, which names the class of each part, and one sub-folder for each part with a
+`config.json` and safetensors weights. A folder that could run code (Python files, `auto_map`, pickled weights,
+classes outside diffusers and transformers) is refused before anything of it is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from engine.contracts.codec import parse_json
+from engine.contracts.errors import BadInput, InvalidDocument, MissingModel, UnsafeModel, clip
+from engine.contracts.references import ModelKind
+from engine.families.defaults import FamilyDefaults, family_defaults, with_overrides
+from engine.models.safetensors_header import read_header
+
+MAX_CONFIG_BYTES = 4 * 1024 * 1024
+PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle", ".joblib", ".npy", ".npz")
+CODE = (".py", ".pyc", ".so", ".pyd", ".dll", ".dylib", ".exe", ".sh", ".bat")
+LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
+
+# part → weight file names, in the order of preference.
+WEIGHT_NAMES = ("diffusion_pytorch_model.safetensors", "model.safetensors")
+
+SD15_PARTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "unet": ("UNet2DConditionModel",),
+        "vae": ("AutoencoderKL",),
+        "text_encoder": ("CLIPTextModel",),
+        "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
+    }
+)
+SD15_PIPELINES = ("StableDiffusionPipeline", "StableDiffusionInpaintPipeline", "StableDiffusionImg2ImgPipeline",
+                  "LatentConsistencyModelPipeline")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model is and what it recommends.
+
+    variant      "normal", or "inpaint" for 9-channel models
+    fingerprint  sha256 over the configs and the headers of the weights: identifies the model on this machine quickly
+    vocabulary   the words it knows, when it is a small model that knows only some; empty = any words
+    """
+
+    family: str
+    kind: ModelKind
+    name: str
+    path: Path
+    variant: str
+    defaults: FamilyDefaults
+    fingerprint: str
+    size_bytes: int
+    parameters: int
+    notice: str = ""
+    licence: str = "unknown"
+    url: str = ""
+    vocabulary: tuple[str, ...] = ()
+    styles_supported: tuple[str, ...] = ()
+    parts: Mapping[str, str] = field(default_factory=dict)
+
+
+def identify_folder(path: Path) -> ModelInfo:
+    """What the diffusers folder `path` holds.
+
+    Raises MissingModel (no such folder, or a part is not there), UnsafeModel (it could run code or is malformed) or
+    InvalidDocument (a JSON file is wrong), each with one sentence naming the file.
+    """
+    if not path.is_dir():
+        raise MissingModel("there is no model folder here", where=str(path))
+    if not (path / "model_index.json").is_file():
+        raise MissingModel(
+            "this folder has no model_index.json, so it is not a diffusers model", where=str(path),
+            fix="Choose the folder that holds model_index.json",
+        )  # fmt: skip
+    check_safe(path)
+    index = read_config(path / "model_index.json")
+    parts = _parts(path, index)
+    pipeline = index.get("_class_name")
+    if pipeline not in SD15_PIPELINES:
+        raise BadInput(
+            f"it is a {clip(str(pipeline))}, which no family here loads", where=str(path),
+            fix=f"Use a model of one of: {', '.join(SD15_PIPELINES)}",
+        )  # fmt: skip
+    return _sd15(path, parts)
+
+
+def check_safe(path: Path) -> None:
+    """Raises UnsafeModel when the folder holds code, a pickle, or a config that names remote code."""
+    for file in sorted(path.rglob("*")):
+        suffix, name = file.suffix.lower(), str(file.relative_to(path))
+        if file.is_symlink() and not _inside_cache(file, path):
+            raise _unsafe(path, f"{name} is a link that leads out of the folder")
+        if suffix in CODE:
+            raise _unsafe(path, f"it holds program code ({name})")
+        if suffix in PICKLED:
+            raise _unsafe(path, f"{name} is a pickle, which can run code when opened", "Convert it to safetensors")
+        if suffix == ".json" and file.is_file():
+            _check_config(path, name, read_config(file, any_json=True))
+
+
+def _inside_cache(link: Path, root: Path) -> bool:
+    # The hub's cache stores each snapshot file as a link to ../../blobs/<hash>.
+    target = link.resolve()
+    blobs = root.resolve().parent.parent / "blobs"
+    return target.is_relative_to(root.resolve()) or target.is_relative_to(blobs)
+
+
+def _check_config(path: Path, name: str, config: Any) -> None:
+    if not isinstance(config, dict):
+        return
+    for key in ("auto_map", "custom_pipeline", "custom_pipelines", "trust_remote_code"):
+        if config.get(key):
+            raise _unsafe(path, f"{name} asks to run remote code (“{key}”)")
+    if not isinstance(config.get("_class_name", ""), str):
+        raise _unsafe(path, f"{name} gives something other than text as “_class_name”")
+
+
+def _parts(path: Path, index: Mapping[str, Any]) -> dict[str, str]:
+    """part → class name, of the parts that model_index.json says are there."""
+    parts: dict[str, str] = {}
+    for key, value in index.items():
+        if key.startswith("_") or not isinstance(value, list):
+            continue
+        if len(value) != 2 or not all(item is None or isinstance(item, str) for item in value):
+            raise _unsafe(path, f"model_index.json describes the part “{clip(key)}” in a form it must not have")
+        library, class_name = value
+        if library is None or class_name is None:
+            continue
+        if library not in LIBRARIES:
+            raise _unsafe(path, f"the part “{clip(key)}” wants code from “{clip(library)}”")
+        parts[key] = class_name
+    return parts
+
+
+def _sd15(path: Path, parts: Mapping[str, str]) -> ModelInfo:
+    for part, classes in SD15_PARTS.items():
+        if part in parts and parts[part] not in classes:
+            raise BadInput(f"its {part} is a {clip(parts[part])}, not a {classes[0]}", where=str(path))
+    digest, size, parameters = hashlib.sha256(), 0, 0
+    for part in ("unet", "vae", "text_encoder"):
+        require_part(path, part)
+        weights = weights_of(path, part)
+        header = read_header(weights)
+        config = (path / part / "config.json").read_bytes()
+        for piece in (part.encode(), config, header.raw, str(weights.stat().st_size).encode()):
+            digest.update(len(piece).to_bytes(8, "little") + piece)
+        size += weights.stat().st_size
+        parameters += header.parameters
+    require_part(path, "tokenizer")
+    require_part(path, "scheduler")
+    unet = read_config(path / "unet" / "config.json")
+    channels = unet.get("in_channels", 4)
+    if channels not in (4, 9):
+        raise BadInput(f"its unet reads {channels} channels; 4 and 9 are known", where=str(path))
+    card = read_card(path)
+    defaults = family_defaults("sd15")
+    edge = unet.get("sample_size")
+    if isinstance(edge, int) and not isinstance(edge, bool) and 8 <= edge <= 256:
+        defaults = with_overrides(defaults, {"width": edge * 8, "height": edge * 8}, "unet/config.json")
+    return ModelInfo(
+        family="sd15",
+        kind="checkpoint",
+        name=_text(card, "name", path) or path.resolve().name,
+        path=path,
+        variant="inpaint" if channels == 9 else "normal",
+        defaults=with_overrides(defaults, _object(card, "defaults", path), str(path / "tessera.json")),
+        fingerprint=digest.hexdigest(),
+        size_bytes=size,
+        parameters=parameters,
+        notice=_text(card, "notice", path),
+        licence=_text(card, "licence", path) or "unknown",
+        url=_text(card, "url", path),
+        vocabulary=_words(card, "vocabulary", path),
+        styles_supported=_words(card, "styles_supported", path),
+        parts=MappingProxyType(dict(parts)),
+    )
+
+
+def require_part(path: Path, part: str) -> None:
+    """Raises MissingModel saying which part of the folder is not there, and where it should be."""
+    needed = {"tokenizer": "tokenizer_config.json", "scheduler": "scheduler_config.json"}.get(part, "config.json")
+    if not (path / part).is_dir():
+        raise MissingModel(
+            f"this folder has no {part}", where=str(path), fix=f"Put the model’s {part} folder at {path / part}"
+        )
+    if not (path / part / needed).is_file():
+        raise MissingModel(f"the {part} has no {needed}", where=str(path), fix=f"It belongs at {path / part / needed}")
+
+
+def weights_of(path: Path, part: str) -> Path:
+    """The one safetensors file of a part, full precision before fp16. Raises MissingModel."""
+    for name in WEIGHT_NAMES:
+        for candidate in (name, name.replace(".safetensors", ".fp16.safetensors")):
+            if (path / part / candidate).is_file():
+                return path / part / candidate
+    raise MissingModel(
+        f"the {part} has no safetensors weights", where=str(path),
+        fix=f"Put them at {path / part / (WEIGHT_NAMES[1] if part == 'text_encoder' else WEIGHT_NAMES[0])}",
+    )  # fmt: skip
+
+
+def read_config(path: Path, *, any_json: bool = False) -> dict[str, Any]:
+    """A JSON object from a file. Raises MissingModel or InvalidDocument. `any_json` lets other JSON pass as is."""
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES and not any_json:
+            raise InvalidDocument("it is too large for a configuration", where=str(path))
+        data = parse_json(path.read_bytes(), str(path))
+    except OSError as error:
+        raise MissingModel("it can't be read", where=str(path)) from error
+    if not isinstance(data, dict) and not any_json:
+        raise InvalidDocument("it is not a JSON object", where=str(path))
+    return data  # type: ignore[no-any-return]
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """The folder's tessera.json, or {} when it has none."""
+    card = path / "tessera.json"
+    return read_config(card) if card.is_file() else {}
+
+
+def _text(card: Mapping[str, Any], key: str, path: Path) -> str:
+    value = card.get(key, "")
+    if not isinstance(value, str):
+        raise InvalidDocument(f"“{key}” must be text", where=str(path / "tessera.json"))
+    return " ".join(value.split())
+
+
+def _words(card: Mapping[str, Any], key: str, path: Path) -> tuple[str, ...]:
+    value = card.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise InvalidDocument(f"“{key}” must be a list of words", where=str(path / "tessera.json"))
+    return tuple(value)
+
+
+def _object(card: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
+    value = card.get(key, {})
+    if not isinstance(value, dict):
+        raise InvalidDocument(f"“{key}” must be an object", where=str(path / "tessera.json"))
+    return value
+
+
+def _unsafe(path: Path, why: str, fix: str = "Use a copy of the model with safetensors weights only") -> UnsafeModel:
+    return UnsafeModel(f"this model is refused: {why}", where=str(path), fix=fix)
