@@ -210,7 +210,8 @@ def _group_node_graph(name: str, body: Any, where: str) -> CanvasGraph:
         for item in _list(body.get("external"))
         if isinstance(item, list) and len(item) >= 2 and isinstance(item[0], dict)
     }
-    inputs, outputs = [], []
+    inputs: list[tuple[str, str]] = []
+    outputs: list[tuple[str, str]] = []
     for node in nodes.values():
         for slot, socket in enumerate(node.inputs):
             if (node.id, slot) not in fed and not socket.widget:

@@ -1,4 +1,4 @@
-"""The table of ComfyUI's node classes (resources/interchange/comfyui_classes.txt): widgets in order, sockets, outputs."""
+"""The table of ComfyUI's node classes: widgets in order, sockets, outputs (resources/interchange/*.txt)."""
 
 from __future__ import annotations
 

@@ -169,7 +169,8 @@ def _follow(scope: _Scope, target: str, slot: int) -> tuple[str, int] | _Literal
 def _enter_from_outside(scope: _Scope, slot: int) -> tuple[_Scope, str, int] | _Literal | None:
     """Go from a subgraph's input `slot` to what its instance is fed there."""
     instance, parent = scope.instance, scope.parent
-    assert instance is not None and parent is not None  # the caller looked
+    if instance is None or parent is None:
+        return None
     name = scope.graph.inputs[slot][0] if slot < len(scope.graph.inputs) else ""
     outer = next((i for i, socket in enumerate(instance.inputs) if socket.name == name), slot)
     if instance.type.startswith(("workflow/", "workflow>")):

@@ -49,11 +49,17 @@ def _assign(widgets: list[Widget], values: list[Any]) -> dict[str, Any]:
         if position >= len(values):
             continue
         following, left = values[position], len(widgets) - index - 1
-        # The oldest saves hold a boolean where the control value is now a word.
-        control = following in CONTROL_VALUES if isinstance(following, str) else isinstance(following, bool)
-        if (
-            control
-            and (widget.control if isinstance(following, str) else widget.control and len(values) - position > left)
-        ) or (widget.upload and len(values) - position > left and (following is None or following in UPLOAD_VALUES)):
+        surplus = len(values) - position > left
+        if _is_control(widget, following, surplus) or _is_upload(widget, following, surplus):
             position += 1
     return out
+
+
+def _is_control(widget: Widget, value: Any, surplus: bool) -> bool:
+    if isinstance(value, str):
+        return value in CONTROL_VALUES and (widget.control or surplus)
+    return isinstance(value, bool) and widget.control and surplus  # the oldest saves hold a boolean
+
+
+def _is_upload(widget: Widget, value: Any, surplus: bool) -> bool:
+    return widget.upload and surplus and (value is None or value in UPLOAD_VALUES)
