@@ -1,0 +1,326 @@
+"""An image request → a workflow with its form, and back.
+
+What Create, the command line and the APIs all use. The graph is an ordinary one: opened on the canvas it reads like
+one a person drew. The request stays in the workflow's `recipe` field, so that a result can be opened in Create again
+as long as nobody has changed the graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from engine.contracts.errors import InvalidDocument, InvalidRequest, UnknownChoice
+from engine.contracts.job_spec import Binding, JobSpec, Sweep
+from engine.contracts.workflow import BlobRef, FormField, InputValue, Link, Node, Workflow
+from engine.recipes.recommended import Recommended
+from engine.recipes.request import ImageRequest
+from engine.recipes.shapes import check_size
+from engine.sampling.names import SAMPLERS, SCHEDULERS
+
+MAX_PROMPT_WORDS = 1000
+MAX_PROMPT_CHARACTERS = 20_000
+MAX_COUNT = 64
+BATCH_LIMIT = 8  # pictures made in one pass; more run one after the other with the seeds counting on
+MAX_SEED = 2**63 - 1
+FILE_FORMATS = ("png", "webp", "jpeg")
+RECIPE = "recipe"
+
+
+@dataclass(frozen=True)
+class StyleText:
+    """What a style adds to the prompt and to the negative prompt."""
+
+    prompt: str = ""
+    negative: str = ""
+
+
+@dataclass(frozen=True)
+class _Resolved:
+    """A request with every open setting filled in."""
+
+    request: ImageRequest
+    width: int
+    height: int
+    steps: int
+    cfg: float
+    sampler: str
+    scheduler: str
+
+
+def build(request: ImageRequest, model: Recommended, style: StyleText | None = None) -> JobSpec:
+    """The job that makes what `request` asks for, with everything left open taken from the model.
+
+    Raises InvalidRequest or UnknownChoice with one sentence for the first thing that is out of range.
+    """
+    resolved = _resolve(request, model)
+    return _assemble(resolved, model.inpainting, style or StyleText())
+
+
+def request_of(spec: JobSpec) -> ImageRequest | None:
+    """The request a job was built from, every setting filled in, or None when it was not built here or was changed."""
+    note = spec.workflow.extra.get(RECIPE)
+    if not isinstance(note, dict):
+        return None
+    try:
+        request = ImageRequest.from_json(note.get("request"))
+    except InvalidDocument:
+        return None
+    texts = [note.get("style_prompt", ""), note.get("style_negative", "")]
+    if not all(isinstance(text, str) for text in texts):
+        return None
+    if request.width is None or request.height is None or request.steps is None or request.cfg is None:
+        return None
+    if request.sampler is None or request.scheduler is None:
+        return None
+    resolved = _Resolved(
+        request, request.width, request.height, request.steps, request.cfg, request.sampler, request.scheduler
+    )
+    rebuilt = _assemble(resolved, note.get("inpainting") is True, StyleText(*texts))
+    return request if _inputs_of(rebuilt) == _inputs_of(spec) else None
+
+
+def check_request(request: ImageRequest, model: Recommended) -> None:
+    """Raises InvalidRequest or UnknownChoice for the first setting a model can't take."""
+    _check_prompt(request.prompt, "prompt", required=True)
+    _check_prompt(request.negative, "negative prompt", required=False)
+    _check_number("number of steps", request.steps, 1, 150)
+    _check_number("guidance (cfg)", request.cfg, 1, 30)
+    _check_number("strength", request.strength, 0, 1)
+    _check_number("number of pictures", request.count, 1, MAX_COUNT)
+    _check_number("seed", request.seed, 0, MAX_SEED)
+    _check_number("mask feather", request.mask_feather, 0, 256)
+    _check_number("CLIP skip", request.clip_skip, 0, 11)
+    if request.sampler is not None and request.sampler not in SAMPLERS:
+        raise UnknownChoice("sampler", request.sampler, SAMPLERS)
+    if request.scheduler is not None and request.scheduler not in SCHEDULERS:
+        raise UnknownChoice("scheduler", request.scheduler, SCHEDULERS)
+    if request.file_format not in FILE_FORMATS:
+        raise UnknownChoice("file format", request.file_format, FILE_FORMATS)
+    if request.mask is not None and request.init is None:
+        raise InvalidRequest(
+            "a mask needs a picture to work on", fix="Give the picture whose masked part should be redrawn"
+        )
+    width = model.width if request.width is None else request.width
+    height = model.height if request.height is None else request.height
+    check_size(width, height, model.multiple, model.minimum, model.maximum)
+
+
+def _resolve(request: ImageRequest, model: Recommended) -> _Resolved:
+    check_request(request, model)
+    filled = replace(
+        request,
+        width=model.width if request.width is None else request.width,
+        height=model.height if request.height is None else request.height,
+        steps=model.steps if request.steps is None else request.steps,
+        cfg=float(model.cfg if request.cfg is None else request.cfg),
+        sampler=request.sampler or model.sampler,
+        scheduler=request.scheduler or model.scheduler,
+    )
+    assert filled.width is not None and filled.height is not None and filled.steps is not None
+    assert filled.cfg is not None and filled.sampler is not None and filled.scheduler is not None
+    return _Resolved(filled, filled.width, filled.height, filled.steps, filled.cfg, filled.sampler, filled.scheduler)
+
+
+def _assemble(resolved: _Resolved, inpainting: bool, style: StyleText) -> JobSpec:
+    request = resolved.request
+    graph = _Graph()
+    graph.add("checkpoint", "load.checkpoint", "Load checkpoint", checkpoint=request.model)
+    clip = Link("checkpoint", "clip")
+    if request.clip_skip:
+        graph.add("clip_skip", "condition.clip_skip", "CLIP skip", clip=clip, skip=request.clip_skip)
+        clip = Link("clip_skip", "clip")
+    graph.add("prompt", "condition.encode_text", "Prompt", clip=clip, text=join_texts(request.prompt, style.prompt))
+    graph.add(
+        "negative", "condition.encode_text", "Negative prompt",
+        clip=clip, text=join_texts(request.negative, style.negative),
+    )  # fmt: skip
+    positive, negative = Link("prompt", "conditioning"), Link("negative", "conditioning")
+    bindings: dict[str, Binding] = {}
+    starts, sizes = _batches(request)
+    if request.init is None:
+        graph.add(
+            "latent", "latent.empty", "Empty latent",
+            width=resolved.width, height=resolved.height, batch_size=sizes[0],
+        )  # fmt: skip
+        latent, denoise, mask, result = Link("latent", "latent"), 1.0, _MASK, Link("decode", "image")
+        if len(set(sizes)) > 1:
+            bindings["latent.batch_size"] = Sweep(sizes)
+    else:
+        denoise = request.strength
+        mask = _MASK
+        _add_picture(graph, request.init, resolved)
+        if request.mask is None:
+            graph.add("latent", "latent.encode_image", "Encode", vae=Link("checkpoint", "vae"), image=_PICTURE)
+            latent, result = Link("latent", "latent"), Link("decode", "image")
+        else:
+            positive, negative, latent, mask = _add_mask(graph, request.mask, resolved, inpainting)
+            result = Link("composite", "image")
+    if len(starts) > 1:
+        bindings["sampler.seed"] = Sweep(starts)
+    graph.add(
+        "sampler", "sample.k_sampler", "Sampler",
+        model=Link("checkpoint", "model"), positive=positive, negative=negative, latent=latent,
+        seed=starts[0], steps=resolved.steps, cfg=resolved.cfg, sampler=resolved.sampler,
+        scheduler=resolved.scheduler, denoise=denoise,
+    )  # fmt: skip
+    graph.add(
+        "decode", "latent.decode_image", "Decode", vae=Link("checkpoint", "vae"), latent=Link("sampler", "latent")
+    )
+    if result.node == "composite":
+        graph.add(
+            "composite", "image.composite", "Composite",
+            destination=_PICTURE, source=Link("decode", "image"), mask=mask,
+        )  # fmt: skip
+    graph.add("save", "image.save", "Save", image=result, file_format=request.file_format)
+    note: dict[str, Any] = {"request": request.to_json()}
+    if style.prompt or style.negative:
+        note |= {"style_prompt": style.prompt, "style_negative": style.negative}
+    if inpainting:
+        note["inpainting"] = True
+    workflow = Workflow(name="Picture", nodes=graph.placed(), form=_form(graph), extra={RECIPE: note})
+    return JobSpec(workflow=workflow, bindings=bindings, title=title_of(request.prompt))
+
+
+_PICTURE = Link("scale", "image")
+_MASK = Link("mask", "mask")
+
+
+def _add_picture(graph: _Graph, init: BlobRef, resolved: _Resolved) -> None:
+    graph.add("picture", "image.load", "Picture", image=init)
+    graph.add(
+        "scale", "image.scale", "Fit size",
+        image=Link("picture", "image"), width=resolved.width, height=resolved.height, method="lanczos", crop="center",
+    )  # fmt: skip
+
+
+def _add_mask(graph: _Graph, mask: BlobRef, resolved: _Resolved, inpainting: bool) -> tuple[Link, Link, Link, Link]:
+    """(positive, negative, latent, mask) of an inpainting run. The mask is scaled the way its picture is."""
+    graph.add("mask_picture", "image.load", "Mask picture", image=mask)
+    graph.add(
+        "mask_scale", "image.scale", "Fit mask",
+        image=Link("mask_picture", "image"),
+        width=resolved.width, height=resolved.height, method="nearest", crop="center",
+    )  # fmt: skip
+    graph.add("mask", "mask.from_image", "Mask", image=Link("mask_scale", "image"), channel="red")
+    mask_link = _MASK
+    if resolved.request.mask_feather:
+        graph.add("feather", "mask.feather", "Feather", mask=_MASK, radius=resolved.request.mask_feather)
+        mask_link = Link("feather", "mask")
+    positive, negative = Link("prompt", "conditioning"), Link("negative", "conditioning")
+    vae = Link("checkpoint", "vae")
+    if inpainting:
+        graph.add(
+            "latent", "condition.inpaint_model", "Inpainting model",
+            positive=positive, negative=negative, vae=vae, image=_PICTURE, mask=mask_link,
+        )  # fmt: skip
+        return Link("latent", "positive"), Link("latent", "negative"), Link("latent", "latent"), mask_link
+    graph.add("encode", "latent.encode_image", "Encode", vae=vae, image=_PICTURE)
+    graph.add("latent", "latent.set_noise_mask", "Noise mask", latent=Link("encode", "latent"), mask=mask_link)
+    return positive, negative, Link("latent", "latent"), mask_link
+
+
+def _batches(request: ImageRequest) -> tuple[tuple[InputValue, ...], tuple[InputValue, ...]]:
+    """(first seeds, batch sizes) of the passes that make the request's pictures; item i of all has seed + i."""
+    limit = BATCH_LIMIT if request.init is None else 1
+    starts = range(0, request.count, limit)
+    return (
+        tuple((request.seed + start) % (MAX_SEED + 1) for start in starts),
+        tuple(min(limit, request.count - start) for start in starts),
+    )
+
+
+def join_texts(text: str, addition: str) -> str:
+    """The prompt with a style's words after it."""
+    text, addition = text.strip().rstrip(",").rstrip(), addition.strip()
+    return f"{text}, {addition}" if text and addition else text or addition
+
+
+def title_of(prompt: str, limit: int = 60) -> str:
+    """A prompt as a title: one line, cut at a word."""
+    flat = " ".join(prompt.split())
+    if len(flat) <= limit:
+        return flat
+    return flat[:limit].rsplit(" ", 1)[0].rstrip(",;:") + "…"
+
+
+class _Graph:
+    """Collects nodes in the order they feed one another."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+
+    def add(self, node_id: str, type_name: str, title: str, **inputs: InputValue) -> None:
+        self.nodes.append(Node(id=node_id, type=type_name, title=title, inputs=inputs))
+
+    def placed(self) -> tuple[Node, ...]:
+        """The nodes laid out left to right by how far they are from the inputs."""
+        depth: dict[str, int] = {}
+        rows: dict[int, int] = {}
+        out = []
+        for node in self.nodes:
+            links = [v.node for v in node.inputs.values() if isinstance(v, Link)]
+            column = depth[node.id] = 1 + max((depth[n] for n in links), default=-1)
+            row = rows[column] = rows.get(column, -1) + 1
+            out.append(replace(node, position=(column * 320.0, row * 260.0)))
+        return tuple(out)
+
+
+_FORM: tuple[FormField, ...] = (
+    FormField(node="prompt", input="text", label="Prompt"),
+    FormField(node="negative", input="text", label="Negative prompt"),
+    FormField(node="picture", input="image", label="Picture"),
+    FormField(node="mask_picture", input="image", label="Mask"),
+    FormField(node="sampler", input="seed", label="Seed"),
+    FormField(node="sampler", input="denoise", label="Strength"),
+    FormField(node="latent", input="width", label="Width", advanced=True),
+    FormField(node="latent", input="height", label="Height", advanced=True),
+    FormField(node="scale", input="width", label="Width", advanced=True),
+    FormField(node="scale", input="height", label="Height", advanced=True),
+    FormField(node="latent", input="batch_size", label="Pictures", advanced=True),
+    FormField(node="checkpoint", input="checkpoint", label="Model", advanced=True),
+    FormField(node="sampler", input="sampler", label="Sampler", advanced=True),
+    FormField(node="sampler", input="scheduler", label="Schedule", advanced=True),
+    FormField(node="sampler", input="steps", label="Steps", advanced=True),
+    FormField(node="sampler", input="cfg", label="Guidance", advanced=True),
+)
+
+
+def _form(graph: _Graph) -> tuple[FormField, ...]:
+    inputs = {node.id: node.inputs for node in graph.nodes}
+    with_picture = "picture" in inputs
+    fields = [f for f in _FORM if not isinstance(inputs.get(f.node, {}).get(f.input, _ABSENT), (Link, _Absent))]
+    return tuple(f for f in fields if f.input != "denoise" or with_picture)
+
+
+class _Absent:
+    pass
+
+
+_ABSENT: Any = _Absent()
+
+
+def _inputs_of(spec: JobSpec) -> tuple[Any, ...]:
+    """What decides the pictures of a job: not names, titles, positions or colours."""
+    nodes = sorted((n.id, n.type, n.mode, sorted(n.inputs.items())) for n in spec.workflow.nodes)
+    return nodes, dict(spec.bindings), spec.workflow.subgraphs
+
+
+def _check_prompt(text: str, name: str, *, required: bool) -> None:
+    words = len(text.split())
+    if required and not words:
+        raise InvalidRequest(f"the {name} is empty", fix="Say in a few words what the picture should show")
+    if words > MAX_PROMPT_WORDS:
+        raise InvalidRequest(
+            f"the {name} has {words:,} words", fix=f"At most {MAX_PROMPT_WORDS:,} are read; shorten it"
+        )
+    if len(text) > MAX_PROMPT_CHARACTERS:
+        raise InvalidRequest(
+            f"the {name} has {len(text):,} characters", fix=f"At most {MAX_PROMPT_CHARACTERS:,} are read; shorten it"
+        )
+
+
+def _check_number(name: str, value: float | None, lowest: float, highest: float) -> None:
+    # `not (a <= v <= b)` refuses NaN as well.
+    if value is not None and not lowest <= value <= highest:
+        raise InvalidRequest(f"the {name} {value:g} is out of range", fix=f"Use {lowest:g} to {highest:g}")

@@ -1,0 +1,54 @@
+"""Which words of a prompt a model with a small vocabulary does not know."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_EMBEDDING = re.compile(r"<[^<>]*>")
+
+# Words that carry no picture of their own; a model does nothing wrong by passing over them.
+_FUNCTION_WORDS = frozenset(
+    "a an the of in on at by to and or with without from for is are be it its this that there some very as".split()
+)
+
+
+def unknown_words(prompt: str, vocabulary: Collection[str]) -> list[str]:
+    """The words of `prompt` outside `vocabulary`, in order, once each, as the person wrote them.
+
+    An empty vocabulary means that the model reads ordinary language: nothing is unknown. Weights and brackets
+    ("(red:1.2)") and <lora:…> marks are not words; a plural is known when its singular is.
+    """
+    if not vocabulary:
+        return []
+    known = {word.lower() for word in vocabulary}
+    found: dict[str, str] = {}
+    for match in _WORD.finditer(_EMBEDDING.sub(" ", prompt)):
+        word = match.group()
+        lower = word.lower().replace("’", "'")
+        if lower in _FUNCTION_WORDS or any(form in known for form in _forms(lower)):
+            continue
+        if "-" in lower and all(part in known or part in _FUNCTION_WORDS for part in lower.split("-")):
+            continue
+        found.setdefault(lower, word)
+    return list(found.values())
+
+
+def _forms(word: str) -> tuple[str, ...]:
+    forms = [word]
+    if word.endswith("s"):
+        forms.append(word[:-1])
+    if word.endswith("es"):
+        forms.append(word[:-2])
+    return tuple(forms)
+
+
+def unknown_words_sentence(words: list[str], limit: int = 6) -> str:
+    """One honest line about words a model can't draw, or "" when there are none."""
+    if not words:
+        return ""
+    shown = ", ".join(f"“{word[:24]}”" for word in words[:limit])
+    more = len(words) - limit
+    tail = f" and {more} more" if more > 0 else ""
+    return f"This model was never shown {shown}{tail}: what it draws for {'it' if len(words) == 1 else 'them'} is luck."

@@ -1,0 +1,153 @@
+"""Every setting of the studio, once: the preferences dialog, validation and docs/settings.md come from this table."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from engine.contracts.codec import describe
+from engine.contracts.errors import InvalidRequest, UnknownChoice
+
+Kind = Literal["bool", "int", "float", "text", "choice", "path", "json"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting. `key` is "<group>.<name>"; `hidden` settings are the studio's own memory, not a preference.
+
+    minimum, maximum  for int and float        choices  (value, label) for choice
+    An empty path means "the usual place", which `help` names.
+    """
+
+    key: str
+    kind: Kind
+    default: Any
+    label: str
+    help: str
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[tuple[str, str], ...] = ()
+    hidden: bool = False
+    restart: bool = False
+
+    @property
+    def group(self) -> str:
+        return self.key.partition(".")[0]
+
+    def check(self, value: Any) -> Any:
+        """The value in its proper type. Raises InvalidRequest or UnknownChoice with one sentence."""
+        if self.kind == "choice":
+            known = [choice for choice, _ in self.choices]
+            if value not in known:
+                raise UnknownChoice("choice", str(value), known, where=f"setting {self.key}")
+            return value
+        if self.kind == "json":
+            return _checked_json(value, self.key)
+        wanted = {"bool": bool, "int": int, "float": float, "text": str, "path": str}[self.kind]
+        if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+            raise InvalidRequest(f"expected {_KIND_WORDS[self.kind]}, found {describe(value)}", where=self._where())
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            self._check_range(value)
+        return value
+
+    def _check_range(self, value: float) -> None:
+        low = -math.inf if self.minimum is None else self.minimum
+        high = math.inf if self.maximum is None else self.maximum
+        if not low <= value <= high:  # also refuses NaN
+            raise InvalidRequest(f"{value:g} is out of range", where=self._where(), fix=f"Use {low:g} to {high:g}")
+
+    def _where(self) -> str:
+        return f"setting {self.key}"
+
+
+_KIND_WORDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "text": "text", "path": "a path"}
+
+GROUPS: tuple[tuple[str, str], ...] = (
+    ("ui", "Appearance"),
+    ("create", "Create"),
+    ("generation", "Pictures"),
+    ("engine", "Engine"),
+    ("models", "Models"),
+    ("network", "Network"),
+)
+
+TABLE: tuple[Setting, ...] = (
+    Setting(
+        "ui.theme", "choice", "system", "Theme", "Colours of the window. “As the system” follows your desktop.",
+        choices=(("system", "As the system"), ("dark", "Dark"), ("light", "Light")),
+    ),
+    Setting(
+        "ui.scale", "float", 1.0, "Text and control size", "1 is the normal size; the desktop's own scaling comes on top.",
+        minimum=0.75, maximum=3.0,
+    ),
+    Setting("ui.reduced_motion", "bool", False, "Less motion", "Turns off animations in the window."),
+    Setting("ui.mode", "choice", "simple", "Controls",
+            "Simple shows what a first picture needs; advanced keeps every setting in view.",
+            choices=(("simple", "Simple"), ("advanced", "Advanced"))),
+    Setting("ui.geometry", "text", "", "Window geometry", "Where the window was, as the toolkit wrote it.", hidden=True),
+    Setting("ui.state", "json", {}, "Window state", "Panels, splitters and folds as they were left.", hidden=True),
+    Setting("ui.welcomed", "bool", False, "Welcome shown", "Whether the first-run page has been seen.", hidden=True),
+    Setting("create.last_request", "json", {}, "Last request", "What Create showed when it was closed.", hidden=True),
+    Setting("create.seed_locked", "bool", False, "Keep the seed",
+            "Uses the same seed again instead of drawing a new one for each Generate."),
+    Setting("create.live_preview", "bool", True, "Live preview", "Shows the picture forming while it is made."),
+    Setting(
+        "create.megapixels", "float", 0.0, "Picture area (megapixels)",
+        "The area that every shape keeps to. 0 uses each model's own best size.", minimum=0.0, maximum=16.0,
+    ),
+    Setting(
+        "generation.output_folder", "path", "", "Save pictures in",
+        "Every finished picture is saved here. Empty means “Tessera Studio” in your pictures folder.",
+    ),
+    Setting("generation.export", "bool", True, "Save each picture",
+            "Saves every finished picture as a file of its own; otherwise pictures are kept in the library only."),
+    Setting(
+        "generation.name_pattern", "text", "{date} {title} {seed}", "File names",
+        "May hold {date}, {time}, {title}, {seed}, {model}, {width}, {height}, {job} and {index}; a number is added "
+        "when the name is taken.",
+    ),
+    Setting(
+        "generation.file_format", "choice", "png", "File format", "PNG keeps every pixel exactly; WebP and JPEG are smaller.",
+        choices=(("png", "PNG"), ("webp", "WebP"), ("jpeg", "JPEG")),
+    ),
+    Setting("engine.device", "choice", "auto", "Device", "Where pictures are made. “Automatic” takes the best there is.",
+            choices=(("auto", "Automatic"), ("cpu", "Processor"), ("cuda", "NVIDIA or AMD card"), ("mps", "Apple GPU")),
+            restart=True),
+    Setting("engine.warm_up", "bool", True, "Get ready at start",
+            "Loads the engine in the background after the window shows, so that the first picture starts sooner."),
+    Setting("engine.cache_mib", "int", 1024, "Cache of intermediate results (MiB)",
+            "Memory for values that a later run can re-use.", minimum=0, maximum=262_144, restart=True),
+    Setting("engine.unsaved_mib", "int", 512, "Memory for unsaved pictures (MiB)",
+            "How much may be held in memory while pictures can't be written.", minimum=16, maximum=65_536),
+    Setting("models.folders", "json", [], "Model folders",
+            "A list of more folders that are searched for models, beside “models” in the studio's data folder."),
+    Setting("network.offline", "bool", False, "Offline", "Nothing leaves this machine while this is on."),
+)  # fmt: skip
+
+BY_KEY: dict[str, Setting] = {setting.key: setting for setting in TABLE}
+
+
+def setting(key: str) -> Setting:
+    """The table's entry. Raises UnknownChoice for a key that is not in the table."""
+    found = BY_KEY.get(key)
+    if found is None:
+        raise UnknownChoice("setting", key, tuple(BY_KEY))
+    return found
+
+
+def _checked_json(value: Any, key: str, depth: int = 0) -> Any:
+    """A deep copy of plain JSON values; anything else is refused."""
+    if depth > 50:
+        raise InvalidRequest("it is nested too deeply", where=f"setting {key}")
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_checked_json(item, key, depth + 1) for item in value]
+    if isinstance(value, dict) and all(isinstance(k, str) for k in value):
+        return {k: _checked_json(item, key, depth + 1) for k, item in value.items()}
+    raise InvalidRequest(f"expected plain JSON values, found {describe(value)}", where=f"setting {key}")
