@@ -1,0 +1,270 @@
+"""What Create shows: the request being written, as an observable document. The widgets only mirror it.
+
+`CreateSession` belongs to one thread (the GUI's). It knows what a request needs before it can run, how it is spread
+over several prompts, and how to come back after a restart; it submits nothing itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.contracts.errors import BadInput, InvalidDocument
+from engine.recipes.build import MAX_COUNT, MAX_SEED, check_request
+from engine.recipes.recommended import Recommended
+from engine.recipes.request import ImageRequest
+from engine.recipes.shapes import SHAPES, Shape, shape_of, shape_size
+from engine.recipes.vocabulary import unknown_words
+from studio_app.events import Signal, Unsubscribe
+
+MAX_PROMPTS = 10
+RANDOM_SEED_LIMIT = 2**32  # drawn seeds stay short enough to read out; typed ones may be longer
+
+_CHECKED_ALONE = ("width", "height", "steps", "cfg", "sampler", "scheduler", "seed", "count", "strength",
+                  "clip_skip", "file_format", "mask_feather")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SessionChange:
+    """Which fields changed: names of ImageRequest, and "several", "seed_locked", "model_facts"."""
+
+    fields: frozenset[str]
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What the session must know of the chosen model. An empty vocabulary means ordinary language."""
+
+    recommended: Recommended = Recommended()
+    vocabulary: tuple[str, ...] = ()
+    supports_negative: bool = True
+
+
+class CreateSession:
+    """The request being written. `request` is always a whole, immutable ImageRequest; `update` replaces fields."""
+
+    def __init__(self, facts: ModelFacts | None = None, draw_seed: Callable[[], int] | None = None) -> None:
+        self._draw = draw_seed or (lambda: random.randrange(RANDOM_SEED_LIMIT))
+        self._facts = facts or ModelFacts()
+        self._request = ImageRequest(prompt="", seed=self._draw())
+        self._several = False
+        self._seed_locked = False
+        self._changed: Signal[SessionChange] = Signal()
+
+    # ---- reading
+
+    @property
+    def request(self) -> ImageRequest:
+        return self._request
+
+    @property
+    def several(self) -> bool:
+        """Whether each line of the prompt is a prompt of its own."""
+        return self._several
+
+    @property
+    def seed_locked(self) -> bool:
+        return self._seed_locked
+
+    @property
+    def facts(self) -> ModelFacts:
+        return self._facts
+
+    def subscribe(self, subscriber: Callable[[SessionChange], object]) -> Unsubscribe:
+        """`subscriber(change)` is called after each change, on the thread that changed."""
+        return self._changed.subscribe(subscriber)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels that will be made, the model's own where none is set."""
+        recommended = self._facts.recommended
+        width = recommended.width if self._request.width is None else self._request.width
+        height = recommended.height if self._request.height is None else self._request.height
+        return width, height
+
+    @property
+    def shape(self) -> Shape | None:
+        """The shape whose size is set, None for a size of the person's own."""
+        size = self.size
+        near = shape_of(*size)
+        return near if near is not None and self.shape_size(near) == size else None
+
+    def shape_size(self, shape: Shape) -> tuple[int, int]:
+        """(width, height) in pixels of a shape with the chosen model."""
+        limits = self._facts.recommended
+        return shape_size(shape, limits.width, limits.height, limits.multiple, limits.minimum, limits.maximum)
+
+    @property
+    def shapes(self) -> Sequence[Shape]:
+        return SHAPES
+
+    def prompts(self) -> list[str]:
+        """The prompts to make: one, or with `several` one for each line that is not blank."""
+        if not self._several:
+            text = self._request.prompt.strip()
+            return [text] if text else []
+        return [line.strip() for line in self._request.prompt.splitlines() if line.strip()]
+
+    def unknown_words(self) -> list[str]:
+        """Words of the prompt the chosen model was never shown."""
+        return unknown_words(self._request.prompt, self._facts.vocabulary)
+
+    def problems(self) -> dict[str, str]:
+        """One sentence for each field that keeps the request from running, by the field's name; empty when it can."""
+        found: dict[str, str] = {}
+        prompts = self.prompts()
+        if not prompts:
+            found["prompt"] = "Say what the picture should show."
+        elif len(prompts) > MAX_PROMPTS:
+            found["prompt"] = f"There are {len(prompts)} prompts; {MAX_PROMPTS} can be made at once. Remove some lines."
+        for field in _CHECKED_ALONE:
+            value = getattr(self._request, field)
+            sentence = self._problem_with(**{field: value})
+            if sentence:
+                found[field] = sentence
+        for field in ("prompt", "negative"):
+            for text in prompts if field == "prompt" else [self._request.negative]:
+                sentence = self._problem_with(**{field: text}) if text else ""
+                if sentence:
+                    found.setdefault(field, sentence)
+        if self._request.mask is not None and self._request.init is None:
+            found["mask"] = "A mask needs a picture to work on. Add the picture, or remove the mask."
+        return found
+
+    def _problem_with(self, **fields: Any) -> str:
+        try:
+            check_request(dataclasses.replace(ImageRequest(prompt="x"), **fields), self._facts.recommended)
+        except BadInput as error:
+            return str(error)
+        return ""
+
+    def requests(self) -> list[ImageRequest]:
+        """One request for each prompt, ready to submit. Raises nothing: look at `problems` first."""
+        return [dataclasses.replace(self._request, prompt=prompt) for prompt in self.prompts()[:MAX_PROMPTS]]
+
+    # ---- changing
+
+    def update(self, **fields: Any) -> None:
+        """Replace fields of the request. A mask goes with its picture."""
+        if "init" in fields and fields["init"] is None:
+            fields["mask"] = None
+        changed = {name for name, value in fields.items() if getattr(self._request, name) != value}
+        if changed:
+            self._request = dataclasses.replace(self._request, **fields)
+            self._emit(changed)
+
+    def set_request(self, request: ImageRequest) -> None:
+        """Take over a whole request, e.g. of an earlier result. Its seed is kept by locking it."""
+        before = self._request
+        names = [field.name for field in dataclasses.fields(ImageRequest)]
+        changed = {name for name in names if getattr(before, name) != getattr(request, name)}
+        self._request = request
+        self._several, self._seed_locked = False, True
+        self._emit(changed | {"several", "seed_locked"})
+
+    def set_facts(self, facts: ModelFacts) -> None:
+        """The chosen model's facts. A size that was one of the old model's shapes becomes that shape's size here."""
+        if facts == self._facts:
+            return
+        shape = self.shape if self._request.width is not None else None
+        self._facts = facts
+        changed = {"model_facts"}
+        if shape is not None:
+            width, height = self.shape_size(shape)
+            self._request = dataclasses.replace(self._request, width=width, height=height)
+            changed |= {"width", "height"}
+        self._emit(changed)
+
+    def set_shape(self, shape: Shape) -> None:
+        width, height = self.shape_size(shape)
+        self.update(width=width, height=height)
+
+    def set_several(self, several: bool) -> None:
+        if several != self._several:
+            self._several = several
+            self._emit({"several"})
+
+    def set_seed_locked(self, locked: bool) -> None:
+        if locked != self._seed_locked:
+            self._seed_locked = locked
+            self._emit({"seed_locked"})
+
+    def roll_seed(self) -> None:
+        """Draw a new seed now, locked or not: the dice."""
+        self.update(seed=self._draw())
+
+    def after_submit(self) -> None:
+        """A seed that is not locked is drawn anew, so that the next Generate gives another picture."""
+        if not self._seed_locked:
+            self.roll_seed()
+
+    def variations(self, request: ImageRequest, count: int = 4) -> ImageRequest:
+        """The same request with `count` new seeds. 1 to MAX_COUNT pictures."""
+        return dataclasses.replace(request, seed=self._draw(), count=max(1, min(MAX_COUNT, count)))
+
+    def insert(self, text: str) -> None:
+        """Add an insertion to the end of the prompt, set off by a comma."""
+        before = self._request.prompt.rstrip()
+        glue = "" if not before or before.endswith((",", "\n")) else ", "
+        space = " " if before.endswith(",") else ""
+        self.update(prompt=f"{before}{glue}{space}{text}")
+
+    def _emit(self, fields: set[str]) -> None:
+        self._changed.emit(SessionChange(frozenset(fields)))
+
+    # ---- coming back
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "request": self._request.to_json(),
+            "several": self._several,
+            "seed_locked": self._seed_locked,
+        }
+
+    def restore(self, data: Mapping[str, Any]) -> bool:
+        """Take over what `to_json` wrote. Anything unreadable changes nothing; returns whether it was taken."""
+        try:
+            request = ImageRequest.from_json(data.get("request"))
+        except InvalidDocument:
+            return False
+        if not 0 <= request.seed <= MAX_SEED:
+            request = dataclasses.replace(request, seed=self._draw())
+        self._request = request
+        self._several = data.get("several") is True
+        self._seed_locked = data.get("seed_locked") is True
+        names = {field.name for field in dataclasses.fields(ImageRequest)}
+        self._emit(names | {"several", "seed_locked"})
+        return True
+
+
+_WORD_START = re.compile(r"[\w'’-]+$")
+
+
+def word_before(text: str, position: int) -> str:
+    """The word that ends at `position`: what suggestions complete."""
+    match = _WORD_START.search(text[:position])
+    return match.group() if match else ""
+
+
+def estimate_seconds(
+    request: ImageRequest, size: tuple[int, int], steps: int, past: Collection[tuple[float, int]]
+) -> float | None:
+    """Seconds this request will take, from `past` pairs (seconds, work) of the same model; None when there are none.
+
+    Work is pixels × steps × pictures. The median of the rates is used, so that one slow first run, which loaded the
+    model, does not mislead.
+    """
+    rates = sorted(seconds / work for seconds, work in past if work > 0 and seconds > 0)
+    if not rates:
+        return None
+    return rates[len(rates) // 2] * work_of(request, size, steps)
+
+
+def work_of(request: ImageRequest, size: tuple[int, int], steps: int) -> int:
+    """Pixels × steps × pictures: what the time of a run is proportional to on one machine."""
+    share = request.strength if request.init is not None else 1.0
+    return max(1, round(size[0] * size[1] * max(1, steps) * share)) * max(1, request.count)
