@@ -50,7 +50,11 @@ class NodeContext(Protocol):
     node_id: str
     spec: JobSpec
     blobs: BlobStore
-    session: Any  # engine.sampling.session.Session: loaded models; created on first use
+
+    @property
+    def session(self) -> Any:
+        """engine.sampling.session.Session: the loaded models; created on first use. For nodes that run on the lane."""
+        ...
 
     def progress(self, done: float, total: float, text: str = "") -> None: ...
     def preview(self, frame: npt.NDArray[np.uint8]) -> None:
@@ -98,6 +102,7 @@ class NodeDefinition:
     run: Callable[..., Any]
     is_async: bool = False
     changed: Callable[..., object] | None = None  # a value that, when it differs, makes the node run again
+    needs: Callable[..., Sequence[str]] | None = None  # which lazy inputs, given the inputs computed so far
     migrations: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = ()  # [0] takes inputs of version 1 to 2, …
 
 
@@ -112,13 +117,23 @@ def node(
     search: Sequence[str] = (),
     list_outputs: Sequence[str] = (),
     changed: Callable[..., object] | None = None,
+    needs: Callable[..., Sequence[str]] | None = None,
     migrations: Sequence[Callable[[dict[str, Any]], dict[str, Any]]] = (),
 ) -> Callable[[F], F]:
-    """Mark a function as a node. The registry finds marked functions by their `__node__` attribute."""
+    """Mark a function as a node. The registry finds marked functions by their `__node__` attribute.
+
+    list_outputs  outputs that give a list whose elements the next nodes take one by one
+    changed       called with the literal inputs by name; the node runs again when what it returns differs
+    needs         called with the inputs by name, None for lazy ones not computed yet; names those still needed.
+                  Without it every lazy input is computed
+    migrations    [0] turns the inputs of version 1 into those of version 2, and so on
+    """
 
     def mark(function: F) -> F:
         schema = schema_of(function, type_name, category, outputs, title, version, effects, search, list_outputs)
-        definition = NodeDefinition(schema, function, inspect.iscoroutinefunction(function), changed, tuple(migrations))
+        definition = NodeDefinition(
+            schema, function, inspect.iscoroutinefunction(function), changed, needs, tuple(migrations)
+        )
         function.__node__ = definition  # type: ignore[attr-defined]
         return function
 

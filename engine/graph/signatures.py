@@ -1,0 +1,74 @@
+"""Signatures: a Merkle hash per node, linear in the graph, the same in every session, on every machine, for any ids.
+
+A node's signature covers its type, version and code, its literal inputs, and for linked inputs the signature and the
+output they come from. Models and pictures count by their content.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import Any
+
+from engine.contracts.workflow import Workflow
+from engine.graph.plan import Step, build_plan, in_order
+from engine.graph.registry import NodeType, Registry
+
+DIGEST_BYTES = 16
+
+
+def sign(steps: Iterable[Step], nonce: bytes = b"") -> None:
+    """Give each step its digest; the steps come inputs first.
+
+    nonce  stands for this run in the signatures of nodes that are not deterministic
+    """
+    for step in steps:
+        if step.digest:
+            continue
+        kind = step.kind
+        if kind is None:
+            continue
+        parts = step.parts
+        for name, source, slot, element in step.wires:
+            part = b"@%s%s" % (source.digest, source.kind.output_names[slot].encode())
+            parts[name] = part if element < 0 else b"%s[%d]" % (part, element)
+        pieces = [kind.header]
+        for name in sorted(parts):
+            pieces.append(b"%s=%s;" % (name.encode(), parts[name]))
+        if not kind.deterministic:
+            pieces.append(nonce)
+        if kind.definition.changed is not None:
+            pieces.append(changed_part(kind, step, nonce))
+        step.digest = blake2b(b"".join(pieces), digest_size=DIGEST_BYTES).digest()
+
+
+def changed_part(kind: NodeType, step: Step, nonce: bytes) -> bytes:
+    """What the node's `changed` function says of its literal inputs (linked ones are None, as not known yet)."""
+    given: dict[str, Any] = dict.fromkeys(kind.ports)
+    given.update(step.literals)
+    given.update(dict.fromkeys((wire[0] for wire in step.wires), None))
+    changed = kind.definition.changed
+    if changed is None:
+        return b""
+    try:
+        return b"!" + json.dumps(changed(**given), sort_keys=True, default=repr).encode("utf-8", "surrogatepass")
+    except Exception:  # noqa: BLE001  # the node's own code; if it can't tell, the safe answer is that it changed
+        return b"!?" + nonce
+
+
+def signatures(workflow: Workflow, registry: Registry) -> dict[str, str]:
+    """Node id → signature in hexadecimal, for every node that can have one. Total; see validate for what is wrong."""
+    plan = build_plan(workflow, registry)
+    problems = list(plan.problems)
+    ordered = in_order(plan.steps.values(), problems)
+    spoilt = {p.node for p in problems}
+    good: list[Step] = []
+    for step in ordered:
+        if step.id in spoilt or any(wire[1].id in spoilt for wire in step.wires):
+            spoilt.add(step.id)
+        else:
+            good.append(step)
+    sign(good)
+    by_id = {step.id: step.digest.hex() for step in good}
+    return {node_id: by_id[node_id] for node_id in plan.steps if node_id in by_id}
