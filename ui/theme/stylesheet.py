@@ -1,6 +1,6 @@
 """The application stylesheet, filled from tokens. Widgets choose among its variants by dynamic properties:
 
-    kind      on QPushButton and QToolButton: "primary", "quiet", "danger", "rail"; unset is the ordinary button
+    kind      on QPushButton and QToolButton: "primary", "quiet", "danger", "fold", "rail"; unset is the ordinary button
     surface   on QFrame and QWidget: "0".."4", "float" for what hovers above the work
     invalid   on editors: true draws the border in the danger colour
 """
@@ -53,7 +53,13 @@ QToolButton[kind="quiet"]::menu-indicator, QPushButton[kind="quiet"]::menu-indic
 QToolButton[kind="rail"] { background: transparent; border: none; border-radius: 6u; padding: 4u 0; }
 QToolButton[kind="rail"]:hover { background: $surface3; }
 QToolButton[kind="rail"]:checked { background: $accent_soft; color: $text_strong; }
+QToolButton[kind="fold"] { background: transparent; border-color: transparent; padding: 3u 4u; }
+QToolButton[kind="fold"]:hover { background: $surface3; }
+QToolButton[kind="fold"]:focus { border: 2px solid $focus; padding: 2u 3u; }
 QToolButton[kind="rail"]:focus { border: 2px solid $focus; }
+
+QScrollArea, QAbstractScrollArea { border: none; background: transparent; }
+QScrollArea > QWidget > QWidget { background: transparent; }
 
 QLineEdit, QPlainTextEdit, QTextEdit, QComboBox, QAbstractSpinBox {
   background: $surface2; color: $text_strong; border: 1px solid $control_line; border-radius: 6u;
@@ -85,8 +91,6 @@ QMenu::item:disabled { color: $text_disabled; }
 QMenu::icon { padding-left: 8u; }
 QMenu::separator { height: 1px; background: $line; margin: 4u 8u; }
 
-QScrollArea, QAbstractScrollArea { border: none; background: transparent; }
-QScrollArea > QWidget > QWidget { background: transparent; }
 QScrollBar { background: transparent; border: none; }
 QScrollBar:vertical { width: 10u; margin: 0; }
 QScrollBar:horizontal { height: 10u; margin: 0; }

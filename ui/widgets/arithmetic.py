@@ -18,25 +18,19 @@ _BINARY: dict[type[ast.operator], Callable[[float, float], float]] = {
 }
 
 
-def evaluate(text: str) -> int | float:
-    """The value of a sum. `×`, `÷`, `^` and a decimal comma are understood; whole sums of whole numbers stay whole.
+def evaluate(text: str) -> float | None:
+    """The value of a sum, or None when it is none. `×`, `÷`, `^` and a decimal comma are understood.
 
-    Raises ValueError with one sentence.
+    Whole sums of whole numbers stay whole, so that large seeds keep every digit.
     """
     cleaned = text.strip().replace("×", "*").replace("÷", "/").replace("^", "**").replace(",", ".")
-    if not cleaned:
-        raise ValueError("Type a number.")
-    if len(cleaned) > MAX_LENGTH:
-        raise ValueError("This is too long for a number.")
+    if not cleaned or len(cleaned) > MAX_LENGTH:
+        return None
     try:
         value = _value(ast.parse(cleaned, mode="eval").body)
-    except (SyntaxError, TypeError, OverflowError, RecursionError, MemoryError):
-        raise ValueError(f"“{text.strip()[:24]}” is not a number or a sum.") from None
-    except ZeroDivisionError:
-        raise ValueError("A number can't be divided by zero.") from None
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("This number is too large.")
-    return value
+        return value if isinstance(value, int) or math.isfinite(value) else None
+    except (SyntaxError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError):
+        return None
 
 
 def _value(node: ast.expr) -> int | float:

@@ -21,7 +21,7 @@ class Fold(QWidget):
         self.body = body
         self.header = QToolButton()
         self.header.setText(title)
-        self.header.setProperty("kind", "quiet")
+        self.header.setProperty("kind", "fold")
         self.header.setCheckable(True)
         self.header.setChecked(opened)
         self.header.setFocusPolicy(Qt.FocusPolicy.StrongFocus)

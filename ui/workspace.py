@@ -1,0 +1,49 @@
+"""What a workspace is: a page of the main window. The frame knows nothing else of it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QWidget
+
+from engine.contracts.references import ModelRef
+
+
+class Workspace(QWidget):
+    """A page of the main window. Subclasses are made as `Subclass(app, bridge)` the first time they are shown.
+
+    title, icon_name   shown on the rail; `icon_name` is a file of resources/icons
+    model_changed      fires with a ModelRef when the workspace's own model changes, so that the top bar follows
+    """
+
+    title: ClassVar[str] = ""
+    icon_name: ClassVar[str] = ""
+    model_changed = Signal(object)
+
+    def inspector(self) -> QWidget | None:
+        """The settings of what is selected, for the column at the right; None when there is nothing to inspect."""
+        return None
+
+    def save_state(self) -> dict[str, Any]:
+        """Plain JSON values that bring the page back; kept in the settings."""
+        return {}
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Bring back what `save_state` gave; unknown or missing parts are left at their defaults."""
+
+    def model(self) -> ModelRef | None:
+        """The model this page works with; None hides the model chooser of the top bar."""
+        return None
+
+    def set_model(self, model: ModelRef) -> None:
+        """The person chose another model in the top bar."""
+
+    def show_result(self, record_id: str) -> None:
+        """A picture was picked in the filmstrip: show it large."""
+
+    def start_with(self, prompt: str) -> None:
+        """Fill in `prompt` and make the picture: the first picture in one click."""
+
+    def set_mode(self, mode: str) -> None:
+        """"simple" shows what a first picture needs, "advanced" every setting."""
