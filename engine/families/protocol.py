@@ -1,0 +1,115 @@
+"""What a model family is to the rest of the engine. One file per family implements it; nodes know only this.
+
+A run goes: `encode_text` → `bind` once (conditioning, guidance and shapes are fixed) → for each solver step
+`Bound.predict` → `decode`. The sampling loop never sees a family's layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from engine.graph.values import ConditioningEntry
+from engine.sampling.noise_space import NoiseSpace
+
+
+@dataclass(frozen=True)
+class LatentSpace:
+    """id        latents of another id are refused
+    channels  of one latent as the denoiser sees it before any packing
+    factor    pixels for each latent cell, in both directions
+    frames    pictures for each latent frame (1 for still-picture families)
+    """
+
+    id: str
+    channels: int
+    factor: int
+    frames: int = 1
+
+    def shape(self, batch: int, width: int, height: int) -> tuple[int, int, int, int]:
+        """The latent shape of `batch` pictures of width × height pixels."""
+        return batch, self.channels, height // self.factor, width // self.factor
+
+
+@dataclass(frozen=True)
+class BindRequest:
+    """What a run is bound to.
+
+    shape     of the latent, [B, C, h, w]
+    cfg       guidance: u + s·(c − u); 1 leaves the unconditional pass out
+    inpaint   (mask [B or 1, 1, h, w], masked-picture latent [B or 1, C, h, w]) for models with channels for them
+    """
+
+    positive: tuple[ConditioningEntry, ...]
+    negative: tuple[ConditioningEntry, ...]
+    cfg: float
+    shape: tuple[int, int, int, int]
+    inpaint: tuple[torch.Tensor, torch.Tensor] | None = None
+
+
+class Bound(Protocol):
+    """A denoiser bound to its conditioning."""
+
+    def predict(self, x: torch.Tensor, timestep: torch.Tensor, fraction: float) -> torch.Tensor:
+        """The guided network output for `x` float32 [B, C, h, w], already scaled for the network.
+
+        timestep  a tensor without dimensions, or one value for each item or token
+        fraction  how much of the whole schedule is done, 0..1: conditioning may hold for a part of it only
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """`ignored` is the text that did not fit the encoder, empty when all of it did."""
+
+    entries: tuple[ConditioningEntry, ...]
+    tokens: int
+    limit: int
+    ignored: str = ""
+
+
+class Family(Protocol):
+    """A loaded model of one family. Parts load when first asked for."""
+
+    name: str
+
+    @property
+    def latent_space(self) -> LatentSpace: ...
+
+    @property
+    def noise_space(self) -> NoiseSpace: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def encode_text(self, text: str, clip_skip: int = 0) -> EncodedText:
+        """The conditioning of a prompt. Raises InvalidRequest when `clip_skip` leaves no layer."""
+        ...
+
+    def bind(self, request: BindRequest) -> Bound:
+        """Raises InvalidRequest when the model can't take what is asked (in-painting channels, embedding width)."""
+        ...
+
+    def network_for(self, sigma: float) -> str:
+        """Which of the family's denoisers works at this noise level (some have two experts, or a refiner)."""
+        ...
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """float32 [B, 3, H, W] in −1..1 → latents in model space, the mean of the encoder's distribution."""
+        ...
+
+    def decode(self, samples: torch.Tensor) -> torch.Tensor:
+        """Latents in model space → float32 [B, 3, H, W] in about −1..1."""
+        ...
+
+    def meta_inputs(self, shape: tuple[int, int, int, int]) -> Mapping[str, tuple[int, ...]]:
+        """Input shapes of the denoiser's forward for a dry run on the meta device."""
+        ...
+
+    def reference_pipeline(self, task: str) -> Any:
+        """diffusers' own pipeline over the same parts, for the parity test: "txt2img", "img2img" or "inpaint"."""
+        ...

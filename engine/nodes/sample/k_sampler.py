@@ -1,0 +1,131 @@
+"""The samplers: latents and prompts in, finished latents out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from engine.contracts.node_schema import Effects
+from engine.graph.node import In, NodeContext, node
+from engine.graph.values import Conditioning, Latent, LatentValue, Model
+from engine.sampling.names import SAMPLERS, SCHEDULES
+
+if TYPE_CHECKING:
+    from engine.sampling.loop import SamplePlan
+
+MAX_SEED = 2**64 - 1
+
+Seed = Annotated[int, In(minimum=0, maximum=MAX_SEED, seed=True)]
+Steps = Annotated[int, In(minimum=1, maximum=500)]
+Cfg = Annotated[float, In(minimum=0.0, maximum=100.0, step=0.1, label="Guidance")]
+SamplerName = Annotated[str, In(choices=SAMPLERS)]
+SchedulerName = Annotated[str, In(choices=SCHEDULES, label="Schedule")]
+
+
+@node(
+    "sample.k_sampler",
+    category="Sample",
+    outputs=("latent",),
+    title="Sampler",
+    effects=Effects(parallel_safe=False, dear=True),
+    search=("KSampler", "denoise"),
+)
+def k_sampler(
+    ctx: NodeContext,
+    model: Model,
+    positive: Conditioning,
+    negative: Conditioning,
+    latent: Latent,
+    seed: Seed = 0,
+    steps: Steps = 25,
+    cfg: Cfg = 7.0,
+    sampler: SamplerName = "dpmpp_2m",
+    scheduler: SchedulerName = "karras",
+    denoise: Annotated[float, In(minimum=0.0, maximum=1.0, step=0.01)] = 1.0,
+) -> Latent:
+    """Make latents from noise, or re-make given ones, following the prompts.
+
+    model: the denoiser
+    positive: what the picture should show
+    negative: what it should not
+    latent: empty for new pictures; an encoded picture to start from
+    seed: where the noise comes from; picture i of a batch has the seed plus i
+    steps: of the whole schedule; more is finer and slower
+    cfg: how strongly the prompt is followed; 1 leaves the negative prompt out and is twice as fast
+    sampler: how the steps are taken
+    scheduler: how the noise falls from step to step
+    denoise: how much of the schedule is done: 1 re-makes everything, 0 nothing
+    """
+    from engine.sampling.loop import SamplePlan, start_for_strength
+
+    start = start_for_strength(steps, denoise)
+    return _sample(
+        ctx, model, latent, SamplePlan(positive, negative, seed, steps, cfg, sampler, scheduler, start=start)
+    )
+
+
+@node(
+    "sample.k_sampler_advanced",
+    category="Sample",
+    outputs=("latent",),
+    title="Sampler (advanced)",
+    effects=Effects(parallel_safe=False, dear=True),
+    search=("KSamplerAdvanced",),
+)
+def k_sampler_advanced(
+    ctx: NodeContext,
+    model: Model,
+    positive: Conditioning,
+    negative: Conditioning,
+    latent: Latent,
+    add_noise: bool = True,
+    seed: Seed = 0,
+    steps: Steps = 25,
+    cfg: Cfg = 7.0,
+    sampler: SamplerName = "dpmpp_2m",
+    scheduler: SchedulerName = "karras",
+    start_step: Annotated[int, In(minimum=0, maximum=500)] = 0,
+    end_step: Annotated[int, In(minimum=0, maximum=10000)] = 10000,
+    return_with_leftover_noise: bool = False,
+) -> Latent:
+    """Do a part of a schedule, so that several samplers can share one.
+
+    model: the denoiser
+    positive: what the picture should show
+    negative: what it should not
+    latent: what to start from
+    add_noise: off to go on with the noise that an earlier sampler left
+    seed: where the noise comes from; picture i of a batch has the seed plus i
+    steps: of the whole schedule
+    cfg: how strongly the prompt is followed
+    sampler: how the steps are taken
+    scheduler: how the noise falls from step to step
+    start_step: the first step to do
+    end_step: the step to stop before; beyond the last means to the end
+    return_with_leftover_noise: on to leave the noise of the end step for another sampler
+    """
+    from engine.sampling.loop import SamplePlan
+
+    plan = SamplePlan(
+        positive, negative, seed, steps, cfg, sampler, scheduler,
+        start=start_step, end=end_step, add_noise=add_noise, leave_noise=return_with_leftover_noise,
+    )  # fmt: skip
+    return _sample(ctx, model, latent, plan)
+
+
+def _sample(ctx: NodeContext, model: Model, latent: LatentValue, plan: SamplePlan) -> LatentValue:
+    """Run a plan with progress, previews and cancellation."""
+    from engine.sampling.loop import advance, finish, prepare
+
+    ctx.check_cancelled()
+    prepared = prepare(ctx.session.family(model.weights), latent, plan)
+    first, total = prepared.state.index, prepared.until - prepared.state.index
+
+    def report(state: object) -> None:
+        done = state.index - first  # type: ignore[attr-defined]
+        ctx.progress(done, total, f"step {done} of {total}")
+        if ctx.wants_preview and state.denoised is not None:  # type: ignore[attr-defined]
+            ctx.preview(ctx.session.preview_map(model.weights).frame(state.denoised))  # type: ignore[attr-defined]
+
+    ctx.progress(0, max(total, 1), "")
+    state = advance(prepared, before_step=lambda _: ctx.check_cancelled(), after_step=report)
+    return finish(prepared, state)

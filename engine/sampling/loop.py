@@ -1,0 +1,182 @@
+"""The studio's own sampling loop: from a latent and a plan to a finished, or deliberately unfinished, latent.
+
+Noisy latents on wires are in the form x₀ + σ·noise whatever solver made them, so that one sampler can go on where
+another stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from engine.contracts.errors import InvalidRequest
+from engine.families.protocol import BindRequest, Family, LatentSpace
+from engine.graph.values import ConditioningEntry, LatentValue
+from engine.sampling import schedules
+from engine.sampling.noise import draw, generators_for
+from engine.sampling.schedules import Schedule
+from engine.sampling.solvers import Solver, solver_named
+from engine.sampling.state import Constrain, Run, SolverState, unconstrained
+
+ANY_SPACE = "any"
+
+
+@dataclass(frozen=True)
+class SamplePlan:
+    """What to run.
+
+    steps           of the whole schedule; `start`..`end` of them are done (end None: all)
+    add_noise       whether the latent is noised first; False goes on with the noise it has
+    leave_noise     whether the latent keeps the noise of step `end`; False removes all of it at the last step done
+    """
+
+    positive: tuple[ConditioningEntry, ...]
+    negative: tuple[ConditioningEntry, ...]
+    seed: int
+    steps: int
+    cfg: float
+    sampler: str
+    scheduler: str
+    start: int = 0
+    end: int | None = None
+    add_noise: bool = True
+    leave_noise: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A run that is ready to step: `state` is at step `plan.start`, `until` is where it ends."""
+
+    solver: Solver
+    run: Run
+    state: SolverState
+    until: int
+    latent: LatentValue
+
+
+def start_for_strength(steps: int, strength: float) -> int:
+    """The first step to do so that `strength` (0..1) of the schedule is done, counted as diffusers counts it."""
+    return max(steps - min(int(steps * strength), steps), 0)
+
+
+def prepare(family: Family, latent: LatentValue, plan: SamplePlan) -> Prepared:
+    """Lay the schedule, draw the noise and bind the model. Raises InvalidRequest or UnknownChoice."""
+    solver = solver_named(plan.sampler)
+    space = family.noise_space
+    schedule = schedules.build(plan.scheduler, plan.steps, space, solver.grid)
+    until = plan.steps if plan.end is None else min(plan.end, plan.steps)
+    if not plan.leave_noise:
+        schedule = schedule.ending_at(until) if until > 0 else schedule
+    start = min(plan.start, until)
+    latent = fitted(latent, family.latent_space)
+    clean = latent.samples.to(family.device)
+    indices = latent.indices or tuple(range(clean.shape[0]))
+    generators = generators_for(plan.seed, indices)
+    noise = draw(generators, clean)
+    state = SolverState(start, _first(solver, schedule, clean, noise, latent, plan, start), generators)
+    bound = family.bind(
+        BindRequest(plan.positive, plan.negative, plan.cfg, _shape(clean), latent.inpaint)
+    )  # fmt: skip
+    total = plan.steps
+
+    def predict(x: torch.Tensor, timestep: torch.Tensor, step: int) -> torch.Tensor:
+        return bound.predict(x, timestep, step / total)
+
+    run = Run(
+        schedule, predict, space.prediction, space.clip, _constraint(solver, schedule, clean, noise, latent)
+    )  # fmt: skip
+    return Prepared(solver, run, state, until, latent)
+
+
+@torch.no_grad()
+def advance(
+    prepared: Prepared,
+    state: SolverState | None = None,
+    until: int | None = None,
+    *,
+    before_step: Callable[[int], None] | None = None,
+    after_step: Callable[[SolverState], None] | None = None,
+) -> SolverState:
+    """Step from `state` (default: the start) to step `until` (default: the end) and return the state there.
+
+    `before_step` may raise to stop; the state of the last finished step is then what `after_step` last got.
+    """
+    state = prepared.state if state is None else state
+    until = prepared.until if until is None else min(until, prepared.until)
+    step, run = prepared.solver.step, prepared.run
+    while state.index < until:
+        if before_step is not None:
+            before_step(state.index)
+        state = step(state, run)
+        if after_step is not None:
+            after_step(state)
+    return state
+
+
+def finish(prepared: Prepared, state: SolverState) -> LatentValue:
+    """The latent of a finished run, on the CPU, for the wire. Raises InvalidRequest when it holds no numbers."""
+    plain = prepared.solver.to_plain(state.latent, prepared.run.schedule, state.index)
+    samples = plain.float().cpu()
+    if not bool(torch.isfinite(samples).all()):
+        raise InvalidRequest(
+            "the sampling ended in values that are not numbers", where=prepared.solver.name,
+            fix="Lower the guidance, or choose another sampler or schedule",
+        )  # fmt: skip
+    return replace(prepared.latent, samples=samples)
+
+
+def fitted(latent: LatentValue, space: LatentSpace) -> LatentValue:
+    """`latent` as this model needs it: an empty one takes the model's shape, one of another model is refused."""
+    if latent.space == ANY_SPACE:
+        batch, _, height, width = latent.samples.shape  # laid out with 8 pixels a cell
+        shape = space.shape(batch, width * 8, height * 8)
+        return replace(latent, samples=torch.zeros(shape))
+    if latent.space != space.id:
+        raise InvalidRequest(
+            f"this latent belongs to “{latent.space}” and the model works in “{space.id}”",
+            where="latent", fix="Encode the picture with the VAE of the same checkpoint",
+        )  # fmt: skip
+    return latent
+
+
+def is_empty(latent: LatentValue) -> bool:
+    """Whether there is nothing in the latent that noise should be laid over."""
+    return latent.space == ANY_SPACE
+
+
+def _first(
+    solver: Solver,
+    schedule: Schedule,
+    clean: torch.Tensor,
+    noise: torch.Tensor,
+    latent: LatentValue,
+    plan: SamplePlan,
+    start: int,
+) -> torch.Tensor:
+    if not plan.add_noise:
+        return solver.from_plain(clean, schedule, start)
+    replaced = latent.noise_mask is not None or latent.inpaint is not None
+    # A whole new picture, or a whole new inside of the mask, starts from pure noise, as diffusers starts it.
+    if start == 0 and (is_empty(latent) or replaced):
+        return solver.pure(noise, schedule)
+    return solver.noised(clean, noise, schedule, start)
+
+
+def _constraint(
+    solver: Solver, schedule: Schedule, clean: torch.Tensor, noise: torch.Tensor, latent: LatentValue
+) -> Constrain:
+    if latent.noise_mask is None:
+        return unconstrained
+    mask = latent.noise_mask.to(clean.device, torch.float32)
+
+    def constrain(current: torch.Tensor, index: int) -> torch.Tensor:
+        return (1 - mask) * solver.noised(clean, noise, schedule, index) + mask * current
+
+    return constrain
+
+
+def _shape(samples: torch.Tensor) -> tuple[int, int, int, int]:
+    batch, channels, height, width = samples.shape
+    return batch, channels, height, width

@@ -1,0 +1,194 @@
+"""Schedules: from a name, a number of steps and the model's noise space to a list of sigmas and timesteps.
+
+Which (sampler, schedule) equals which configuration of diffusers (bit-equal; tests/benchmarks/parity.py):
+
+| schedule    | euler, euler_ancestral, heun, dpmpp_sde  | dpmpp_2m, dpmpp_2m_sde, uni_pc        | ddim        | lcm   |
+| ----------- | ---------------------------------------- | ------------------------------------- | ----------- | ----- |
+| normal      | the model's timestep_spacing             | the model's timestep_spacing          | the same    | LCM's |
+| karras      | use_karras_sigmas (not euler_ancestral)  | use_karras_sigmas                     | none        | none  |
+| exponential | use_exponential_sigmas (not euler_anc.)  | use_exponential_sigmas                | none        | none  |
+| beta        | use_beta_sigmas (not euler_ancestral)    | use_beta_sigmas                       | none        | none  |
+| simple      | timestep_spacing="trailing" ¹            | "trailing" ¹                          | "trailing" ¹| none  |
+| sgm_uniform | none (ComfyUI's formula)                 | timestep_spacing="linspace"           | none        | none  |
+
+¹ where the steps divide the model's 1000 timesteps; elsewhere "simple" rounds as ComfyUI does. "None" combinations are
+tested against formulas written down again in the tests. diffusers' samplers differ in how they lay their grid (do both
+ends belong to it, are timesteps rounded); each solver names its `Grid`, and the same names mean the same thing here.
+ComfyUI's "beta" places timesteps, diffusers' places sigmas; here it is diffusers'.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from engine.contracts.errors import InvalidRequest, UnknownChoice
+from engine.sampling.beta import beta_quantile
+from engine.sampling.names import SCHEDULES
+from engine.sampling.noise_space import NoiseSpace
+
+# ends   both ends of the training range belong to the grid; timesteps are fractional (k-diffusion)
+# ends64 the same, laid in double precision (DPMSolverSDEScheduler)
+# inner  one more point than steps is laid and the last dropped; timesteps are whole (DPM-Solver, UniPC)
+# ddim   whole timesteps at both ends; the step before is a fixed stride away
+# lcm    a subset of the 50 timesteps the model was distilled on
+Grid: TypeAlias = Literal["ends", "ends64", "inner", "ddim", "lcm"]
+CONTINUOUS = ("ends", "ends64")
+Floats: TypeAlias = npt.NDArray[np.floating[Any]]
+
+MAX_STEPS = 500
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """n steps. All tensors live on the CPU, so that reading one never waits for a device.
+
+    sigmas       float32 [n+1], falling; the last is 0 unless noise is left over
+    timesteps    [n], what the network is told at each step
+    midpoints    [n−1], what it is told at the geometric middle of each step (two-stage samplers)
+    alphas       float32 [n]: ᾱ at each step;  alphas_next  float32 [n]: ᾱ that the step leads to
+    start_sigma  σ that pure noise is scaled to when a run starts at step 0 (exploding-variance form)
+    """
+
+    sigmas: torch.Tensor
+    timesteps: torch.Tensor
+    midpoints: torch.Tensor
+    alphas: torch.Tensor
+    alphas_next: torch.Tensor
+    start_sigma: torch.Tensor
+
+    @property
+    def steps(self) -> int:
+        return self.timesteps.shape[0]
+
+    def ending_at(self, end: int) -> Schedule:
+        """The first `end` steps, the last of which removes all noise that is left."""
+        if end >= self.steps:
+            return self
+        sigmas, alphas_next = self.sigmas[: end + 1].clone(), self.alphas_next[:end].clone()
+        sigmas[end], alphas_next[end - 1] = 0.0, 1.0
+        return replace(
+            self, sigmas=sigmas, timesteps=self.timesteps[:end], midpoints=self.midpoints[: max(end - 1, 0)],
+            alphas=self.alphas[:end], alphas_next=alphas_next,
+        )  # fmt: skip
+
+
+def build(name: str, steps: int, space: NoiseSpace, grid: Grid = "ends") -> Schedule:
+    """The schedule called `name` with `steps` steps (1..500). Raises UnknownChoice or InvalidRequest."""
+    if name not in SCHEDULES:
+        raise UnknownChoice("scheduler", name, SCHEDULES)
+    if not 1 <= steps <= MAX_STEPS:
+        raise InvalidRequest(f"the number of steps is {steps}; it can be 1 to {MAX_STEPS}", where="steps")
+    if name in ("karras", "exponential", "beta"):
+        return _from_sigmas(name, steps, space, grid)
+    if name == "simple":
+        stride = space.length / steps
+        timesteps: Floats = np.array([space.length - 1 - int(i * stride) for i in range(steps)], dtype=np.float64)
+    elif name == "sgm_uniform":
+        timesteps = np.linspace(space.length - 1, 0, steps + 1)[:-1]
+        timesteps = timesteps if grid in CONTINUOUS else timesteps.round()
+    else:
+        timesteps = _own_timesteps(steps, space, grid)
+    # A schedule named by its formula is laid the same way for every solver; only "normal" follows DDIM's stride.
+    stride_back = space.length // steps if grid == "ddim" and name != "sgm_uniform" else None
+    if name == "sgm_uniform" and grid in CONTINUOUS:
+        return _finish(space.sigma_of(timesteps), timesteps, space, grid)
+    sigmas = np.interp(timesteps, np.arange(space.length), space.sigmas)
+    return _finish(sigmas, timesteps, space, grid, stride_back)
+
+
+def _own_timesteps(steps: int, space: NoiseSpace, grid: Grid) -> Floats:
+    """The model's own spacing, as the diffusers scheduler of this grid lays it (2305.08891, table 2)."""
+    total = space.length
+    if grid == "lcm":
+        original = max(space.original_steps, steps)
+        trained = (np.arange(1, original + 1) * (total // original) - 1)[::-1]
+        return trained[np.floor(np.linspace(0, len(trained), num=steps, endpoint=False)).astype(np.int64)]
+    extra = 1 if grid == "inner" else 0
+    if space.spacing == "linspace":
+        # float32 for "ends", as EulerDiscreteScheduler has it: the interpolated sigmas depend on it.
+        laid = np.linspace(0, total - 1, steps + extra, dtype=np.float32 if grid == "ends" else np.float64)
+        return (laid if grid in CONTINUOUS else laid.round())[::-1][: steps if extra else None]
+    if space.spacing == "leading":
+        stride = total // (steps + extra)
+        laid = (np.arange(0, steps + extra) * stride)[::-1][:steps].astype(np.float32)
+        return np.minimum(laid + space.steps_offset, total - 1)
+    laid = np.arange(total, 0, -total / steps).round()[:steps].astype(np.float32)
+    return np.maximum(laid - 1, 0)
+
+
+def _from_sigmas(name: str, steps: int, space: NoiseSpace, grid: Grid) -> Schedule:
+    if grid == "inner":
+        sigma_min, sigma_max = float(space.sigmas[0]), float(space.sigmas[-1])
+    else:
+        own = np.interp(
+            _own_timesteps(steps, space, "ends64" if grid == "ends64" else "ends"),
+            np.arange(space.length),
+            space.sigmas,
+        )
+        sigma_min, sigma_max = float(own[-1]), float(own[0])
+    sigmas = _SHAPES[name](sigma_min, sigma_max, steps)
+    timesteps = np.array([space.timestep_of(sigma) for sigma in sigmas])
+    if grid == "inner":  # diffusers rounds for karras and truncates for the others
+        timesteps = timesteps.round() if name == "karras" else np.trunc(timesteps)
+    return _finish(sigmas, timesteps, space, grid)
+
+
+def karras(sigma_min: float, sigma_max: float, steps: int, rho: float = 7.0) -> Floats:
+    """Karras et al. (2206.00364), equation 5."""
+    ramp = np.linspace(0, 1, steps)
+    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
+    return np.asarray((high + ramp * (low - high)) ** rho)
+
+
+def exponential(sigma_min: float, sigma_max: float, steps: int) -> Floats:
+    """Even steps in log σ."""
+    return np.exp(np.linspace(math.log(sigma_max), math.log(sigma_min), steps))
+
+
+def beta(sigma_min: float, sigma_max: float, steps: int, shape: float = 0.6) -> Floats:
+    """Beta Sampling is All You Need (2407.12173), in diffusers' form: quantiles laid over the range of σ."""
+    quantiles = [beta_quantile(p, shape, shape) for p in 1 - np.linspace(0, 1, steps)]
+    return np.array([sigma_min + q * (sigma_max - sigma_min) for q in quantiles])
+
+
+_SHAPES = {"karras": karras, "exponential": exponential, "beta": beta}
+
+
+def _finish(
+    sigmas: Floats, timesteps: Floats, space: NoiseSpace, grid: Grid, stride_back: int | None = None
+) -> Schedule:
+    laid = torch.from_numpy(np.concatenate([sigmas, [0.0]]).astype(np.float32))
+    final = space.final_alpha if space.final_alpha is not None else torch.tensor(1.0)
+    whole = bool(np.all(timesteps == np.round(timesteps)))
+    told = torch.from_numpy(timesteps.astype(np.int64 if whole and grid not in CONTINUOUS else np.float32))
+    if grid in ("ddim", "lcm") and whole:
+        alphas = space.alphas_cumprod[told.long()]
+    else:
+        alphas = 1 / (laid[:-1] ** 2 + 1)
+    # DDIMScheduler looks one fixed stride back, which is the next timestep only where the steps divide evenly.
+    if stride_back is not None and whole:
+        back = told.long() - stride_back
+        alphas_next = torch.where(back >= 0, space.alphas_cumprod[back.clamp(min=0)], final)
+    else:
+        alphas_next = torch.cat([alphas[1:], final[None]])
+    leading = space.spacing == "leading"
+    return Schedule(
+        sigmas=laid,
+        timesteps=told,
+        midpoints=_midpoints(np.asarray(sigmas), space),
+        alphas=alphas,
+        alphas_next=alphas_next,
+        start_sigma=(laid.max() ** 2 + 1) ** 0.5 if leading else laid.max(),
+    )
+
+
+def _midpoints(sigmas: Floats, space: NoiseSpace) -> torch.Tensor:
+    times = -np.log(sigmas)
+    middles = np.exp(-(times[:-1] + np.diff(times) * 0.5))
+    return torch.from_numpy(np.array([space.timestep_of(float(sigma)) for sigma in middles], dtype=np.float64))

@@ -1,0 +1,88 @@
+"""The samplers: functions from one SolverState to the next, in a table.
+
+Each follows the order of operations of the diffusers scheduler it equals, so that results are bit-equal where the
+noise is. Scalars are float32 CPU tensors without dimensions, as there; they never make a device wait.
+
+scaling   "ve": latent = x₀ + σ·noise, divided by sqrt(σ² + 1) for the network (Karras et al.)
+          "vp": latent = α·x₀ + σ_vp·noise with α² + σ_vp² = 1, given to the network as it is
+          "alphas": as "vp", with ᾱ read from the model's table at whole timesteps (DDIM, LCM)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, TypeAlias
+
+import torch
+
+from engine.contracts.errors import UnknownChoice
+from engine.sampling import dpm, first_order, unipc
+from engine.sampling.names import SAMPLERS
+from engine.sampling.schedules import Grid, Schedule
+from engine.sampling.state import Run, SolverState
+
+Scaling: TypeAlias = Literal["ve", "vp", "alphas"]
+Step: TypeAlias = Callable[[SolverState, Run], SolverState]
+
+
+@dataclass(frozen=True)
+class Solver:
+    """A sampler: `step` advances a state by one step; `grid` is how its schedules are laid."""
+
+    name: str
+    step: Step
+    scaling: Scaling
+    grid: Grid
+
+    def noised(self, clean: torch.Tensor, noise: torch.Tensor, schedule: Schedule, index: int) -> torch.Tensor:
+        """`clean` [B, C, h, w] at the noise level of sigma number `index`, in this solver's scaling."""
+        if index >= schedule.steps and not bool(schedule.sigmas[index]):
+            return clean
+        if self.scaling == "ve":
+            return clean + noise * schedule.sigmas[index]
+        if self.scaling == "vp" or index >= schedule.steps:
+            alpha, sigma = dpm.alpha_sigma(schedule.sigmas[index])
+            return alpha * clean + sigma * noise
+        return schedule.alphas[index] ** 0.5 * clean + (1 - schedule.alphas[index]) ** 0.5 * noise
+
+    def pure(self, noise: torch.Tensor, schedule: Schedule) -> torch.Tensor:
+        """Nothing but noise, at the start of the schedule."""
+        return noise * schedule.start_sigma if self.scaling == "ve" else noise * 1.0
+
+    def from_plain(self, latent: torch.Tensor, schedule: Schedule, index: int) -> torch.Tensor:
+        """From the scaling that noisy latents have on wires (x₀ + σ·noise) into this solver's."""
+        return latent if self.scaling == "ve" else latent / (schedule.sigmas[index] ** 2 + 1) ** 0.5
+
+    def to_plain(self, latent: torch.Tensor, schedule: Schedule, index: int) -> torch.Tensor:
+        """Back again."""
+        if self.scaling == "ve" or not bool(schedule.sigmas[index]):
+            return latent
+        return latent * (schedule.sigmas[index] ** 2 + 1) ** 0.5
+
+
+SOLVERS: Mapping[str, Solver] = MappingProxyType(
+    {
+        solver.name: solver
+        for solver in (
+            Solver("euler", first_order.euler, "ve", "ends"),
+            Solver("euler_ancestral", first_order.euler_ancestral, "ve", "ends"),
+            Solver("heun", first_order.heun, "ve", "ends"),
+            Solver("dpmpp_2m", dpm.dpmpp_2m, "vp", "inner"),
+            Solver("dpmpp_2m_sde", dpm.dpmpp_2m_sde, "vp", "inner"),
+            Solver("dpmpp_sde", dpm.dpmpp_sde, "ve", "ends64"),
+            Solver("ddim", first_order.ddim, "alphas", "ddim"),
+            Solver("uni_pc", unipc.uni_pc, "vp", "inner"),
+            Solver("lcm", first_order.lcm, "alphas", "lcm"),
+        )
+    }
+)
+
+
+def solver_named(name: str) -> Solver:
+    """The solver called `name`. Raises UnknownChoice."""
+    found = SOLVERS.get(name)
+    if found is None:
+        raise UnknownChoice("sampler", name, SAMPLERS)
+    return found
