@@ -86,7 +86,9 @@ def storage_error(error: OSError, path: Path) -> StorageError:
         return StorageError("the file name is too long", where=path.name[:60], fix="Choose a shorter name")
     if error.errno == errno.EISDIR:
         return StorageError(f"{path} is a folder", fix="Give the name of a file")
-    return StorageError(f"{path} can't be written ({error.strerror or type(error).__name__})", fix="Choose another folder")
+    return StorageError(
+        f"{path} can't be written ({error.strerror or type(error).__name__})", fix="Choose another folder"
+    )
 
 
 def set_aside(path: Path) -> Path | None:

@@ -10,7 +10,34 @@ _EMBEDDING = re.compile(r"<[^<>]*>")
 
 # Words that carry no picture of their own; a model does nothing wrong by passing over them.
 _FUNCTION_WORDS = frozenset(
-    "a an the of in on at by to and or with without from for is are be it its this that there some very as".split()
+    [
+        "a",
+        "an",
+        "the",
+        "of",
+        "in",
+        "on",
+        "at",
+        "by",
+        "to",
+        "and",
+        "or",
+        "with",
+        "without",
+        "from",
+        "for",
+        "is",
+        "are",
+        "be",
+        "it",
+        "its",
+        "this",
+        "that",
+        "there",
+        "some",
+        "very",
+        "as",
+    ]
 )
 
 

@@ -10,7 +10,7 @@ import dataclasses
 import random
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from engine.contracts.errors import BadInput, InvalidDocument
@@ -39,7 +39,7 @@ class SessionChange:
 class ModelFacts:
     """What the session must know of the chosen model. An empty vocabulary means ordinary language."""
 
-    recommended: Recommended = Recommended()
+    recommended: Recommended = field(default_factory=Recommended)
     vocabulary: tuple[str, ...] = ()
     supports_negative: bool = True
 
@@ -121,16 +121,15 @@ class CreateSession:
             found["prompt"] = "Say what the picture should show."
         elif len(prompts) > MAX_PROMPTS:
             found["prompt"] = f"There are {len(prompts)} prompts; {MAX_PROMPTS} can be made at once. Remove some lines."
-        for field in _CHECKED_ALONE:
-            value = getattr(self._request, field)
-            sentence = self._problem_with(**{field: value})
+        for name in _CHECKED_ALONE:
+            sentence = self._problem_with(**{name: getattr(self._request, name)})
             if sentence:
-                found[field] = sentence
-        for field in ("prompt", "negative"):
-            for text in prompts if field == "prompt" else [self._request.negative]:
-                sentence = self._problem_with(**{field: text}) if text else ""
+                found[name] = sentence
+        for name, texts in (("prompt", prompts), ("negative", [self._request.negative])):
+            for text in texts:
+                sentence = self._problem_with(**{name: text}) if text else ""
                 if sentence:
-                    found.setdefault(field, sentence)
+                    found.setdefault(name, sentence)
         if self._request.mask is not None and self._request.init is None:
             found["mask"] = "A mask needs a picture to work on. Add the picture, or remove the mask."
         return found
@@ -160,7 +159,7 @@ class CreateSession:
     def set_request(self, request: ImageRequest) -> None:
         """Take over a whole request, e.g. of an earlier result. Its seed is kept by locking it."""
         before = self._request
-        names = [field.name for field in dataclasses.fields(ImageRequest)]
+        names = [item.name for item in dataclasses.fields(ImageRequest)]
         changed = {name for name in names if getattr(before, name) != getattr(request, name)}
         self._request = request
         self._several, self._seed_locked = False, True
@@ -236,7 +235,7 @@ class CreateSession:
         self._request = request
         self._several = data.get("several") is True
         self._seed_locked = data.get("seed_locked") is True
-        names = {field.name for field in dataclasses.fields(ImageRequest)}
+        names = {item.name for item in dataclasses.fields(ImageRequest)}
         self._emit(names | {"several", "seed_locked"})
         return True
 
@@ -244,9 +243,9 @@ class CreateSession:
 _WORD_START = re.compile(r"[\w'’-]+$")
 
 
-def word_before(text: str, position: int) -> str:
-    """The word that ends at `position`: what suggestions complete."""
-    match = _WORD_START.search(text[:position])
+def word_before(text: str) -> str:
+    """The word that `text` ends with: what suggestions complete."""
+    match = _WORD_START.search(text)
     return match.group() if match else ""
 
 

@@ -1,0 +1,170 @@
+"""Builds the parts of the studio and wires them; nothing else. No Qt: the window, the command line and tests share it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from engine.contracts.errors import MissingModel, StorageError
+from engine.contracts.job_events import JobEvent
+from engine.contracts.results import ResultRecord
+from studio_app.commands import Commands
+from studio_app.engine import Engine
+from studio_app.events import Signal
+from studio_app.jobs.queue import Jobs
+from studio_app.jobs.recorder import Recorder
+from studio_app.jobs.results import ResultKeeper
+from studio_app.jobs.rows import ExportTarget, JobRow
+from studio_app.library.library import Library
+from studio_app.models.index import Locator, ModelIndex
+from studio_app.notifications import Notifications
+from studio_app.paths import Paths
+from studio_app.prompts.history import Prompts
+from studio_app.settings.store import Settings
+from studio_app.store.store import Recovery, Store
+from studio_app.styles import Styles
+
+
+class Application:
+    """The studio without a screen. Constructing it reads and writes nothing and imports no SQLite and no torch.
+
+    `data_dir` is the person's data folder (else $TESSERA_DATA, else the system's custom). `library_dir` puts blobs and
+    database elsewhere: a temporary folder keeps a run out of the person's library.
+    """
+
+    def __init__(self, data_dir: Path | None = None, *, library_dir: Path | None = None) -> None:
+        self.paths = Paths.find(data_dir)
+        self.settings = Settings(self.paths.settings_file)
+        self.events: Signal[JobEvent] = Signal()
+        self.notifications = Notifications()
+        self.commands = Commands()
+        self.models = ModelIndex(self.paths.starter_model, self._model_folders)
+        self.styles = Styles(self.paths.resources / "styles.json", self.paths.styles_file)
+        self.prompts = Prompts(self.paths.prompts_file, self.paths.resources / "insertions.json")
+        self.engine = Engine()
+        self.recovery = Recovery()
+        self._recorder = Recorder()
+        self._store = Store(library_dir or self.paths.data)
+        self._ready = threading.Event()
+        self._store_open = False
+        self._started = False
+        self._lock = threading.Lock()
+        self.library = Library(self._store, lambda: self._store_open, self._unsaved_budget)
+        self._keeper = ResultKeeper(self._store, self.library, self.notifications, lambda: self._store_open)
+        self.jobs = Jobs(
+            recorder=self._recorder, store=self._store, engine=self.engine, library=self.library, models=self.models,
+            styles=self.styles, events=self.events, keeper=self._keeper,
+        )  # fmt: skip
+
+    # --- life
+
+    def start(self) -> None:
+        """Open the store and the engine lane on their own threads; returns at once, a second call does nothing."""
+        with self._lock:
+            if self._started:
+                return
+            self._started = True
+        self._recorder.start()
+        self._recorder.post(self._open)
+
+    def wait_ready(self, timeout: float | None = None) -> bool:
+        """Wait until the store is open (or known to be unusable) and the lane takes jobs."""
+        return self._ready.wait(timeout)
+
+    def close(self) -> None:
+        """Stop what runs, finish the writing, close the files. Jobs that had not finished show as interrupted."""
+        self.engine.close()
+        self._recorder.close()
+        self._store.close()
+
+    # --- what needs more than one part
+
+    def output_folder(self) -> Path:
+        """Where finished pictures are saved as files of their own."""
+        chosen: str = self.settings.get("generation.output_folder")
+        return Path(chosen).expanduser() if chosen else self.paths.pictures
+
+    def default_export(self) -> ExportTarget | None:
+        """Where a finished picture goes by the settings; None when it is kept in the library only."""
+        if not self.settings.get("generation.export"):
+            return None
+        return ExportTarget(self.output_folder(), self.settings.get("generation.name_pattern"))
+
+    def retry_unsaved(self) -> int:
+        """Try to keep the pictures that wait in memory once more; how many could be."""
+
+        def keep(record: ResultRecord, data: bytes) -> None:
+            self._keeper.keep_again(record, data, self._row_of(record))
+
+        return self.library.retry_unsaved(keep)
+
+    def flush(self, timeout: float | None = 30.0) -> bool:
+        """Wait until everything said and made so far is written."""
+        return self._recorder.flush(timeout)
+
+    # --- on the recorder's thread
+
+    def _open(self) -> None:
+        try:
+            try:
+                self.recovery = self._store.open()
+                self._store_open = True
+                self.jobs.opened()
+                self._report(self.recovery)
+            except StorageError as error:
+                self.notifications.post("error", f"{error} New pictures are kept in memory until you save them.")
+            self._open_lane()
+            for complaint in (*self.settings.complaints, *self.styles.complaints, *self.prompts.complaints):
+                self.notifications.post("warning", complaint)
+        finally:
+            self._ready.set()
+
+    def _open_lane(self) -> None:
+        from engine.worker.in_process import EngineLane
+
+        from engine.graph.cache import ValueCache
+        from engine.graph.registry import Registry
+        from engine.graph.services import Services
+
+        device: str = self.settings.get("engine.device")
+        locator, blobs = Locator(self.models), self._store.blobs
+
+        def services() -> Services:
+            from engine.sampling.session import Session
+
+            return Services(blobs=blobs, models=locator, session=lambda: Session(locator, device), device=device)
+
+        lane = EngineLane(services, Registry.builtin(), ValueCache(self.settings.get("engine.cache_mib") * 2**20))
+        lane.start()
+        self.engine.attach(lane)
+
+    def _report(self, recovery: Recovery) -> None:
+        post = self.notifications.post
+        if recovery.database_rebuilt:
+            post(
+                "warning",
+                f"The library's database was damaged. It was set aside and rebuilt with {recovery.rebuilt} pictures.",
+            )
+        if recovery.interrupted:
+            jobs = "1 job was" if recovery.interrupted == 1 else f"{recovery.interrupted} jobs were"
+            post("info", f"{jobs} interrupted when the studio last closed; the queue can run them again.")
+        if recovery.exports_failed:
+            post(
+                "warning",
+                f"{recovery.exports_failed} finished pictures could not be saved to their folder; they are in the library.",
+            )
+
+    def _row_of(self, record: ResultRecord) -> JobRow:
+        try:
+            return self.jobs.get(record.job)
+        except MissingModel:
+            return JobRow(id=record.job, number=0, title=record.spec.title, spec=record.spec, status="succeeded")
+
+    def _model_folders(self) -> list[Path]:
+        more = self.settings.get("models.folders")
+        folders = [Path(item).expanduser() for item in more if isinstance(item, str)] if isinstance(more, list) else []
+        return [self.paths.models, *folders]
+
+    def _unsaved_budget(self) -> int:
+        mib: int = self.settings.get("engine.unsaved_mib")
+        return mib * 2**20

@@ -1,0 +1,68 @@
+"""The engine as the application sees it: its state, and the one lane that jobs run on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+from studio_app.events import Signal, Unsubscribe
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from engine.worker.in_process import EngineLane
+
+EngineState = Literal["cold", "loading", "ready", "failed"]
+
+
+class Engine:
+    """ "cold" until the lane has begun to load, "loading", then "ready", or "failed" with `error` saying why."""
+
+    def __init__(self) -> None:
+        self._signal: Signal[EngineState] = Signal()
+        self._lane: EngineLane | None = None
+        self._lock = threading.Lock()
+        self._warm_wanted = False
+        self.error = ""
+
+    @property
+    def state(self) -> EngineState:
+        lane = self._lane
+        return lane.state if lane else "cold"
+
+    def on_state(self, subscriber: Callable[[EngineState], object]) -> Unsubscribe:
+        """`subscriber(state)` is called on the engine's thread after each change."""
+        return self._signal.subscribe(subscriber)
+
+    def warm(self) -> None:
+        """Load torch and the default model in the background, so that the first picture starts sooner."""
+        with self._lock:
+            self._warm_wanted = True
+            lane = self._lane
+        if lane:
+            lane.warm()
+
+    def attach(self, lane: EngineLane) -> None:
+        """Take the lane into use; called once, when the application starts."""
+        lane.on_state = self._signal.emit
+        with self._lock:
+            self._lane = lane
+            warm = self._warm_wanted
+        if warm:
+            lane.warm()
+
+    def preview(self, job_id: str) -> npt.NDArray[np.uint8] | None:
+        """The newest frame of a running job that nobody has taken yet."""
+        lane = self._lane
+        return lane.take_preview(job_id) if lane else None
+
+    @property
+    def lane(self) -> Any:
+        """The lane, once attached."""
+        return self._lane
+
+    def close(self) -> None:
+        lane, self._lane = self._lane, None
+        if lane:
+            lane.close()

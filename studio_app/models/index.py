@@ -1,0 +1,189 @@
+"""Which models are on this machine, and where."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.contracts.errors import MissingModel, TesseraError, suggest
+from engine.contracts.references import STARTER_NAME, ModelRef
+from engine.models.fingerprint import ModelInfo, identify_folder
+from engine.recipes.recommended import Recommended
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One usable model: how to refer to it, what it recommends, and its honest one-line notice ("" for most)."""
+
+    ref: ModelRef
+    path: Path
+    info: ModelInfo
+    defaults: Recommended
+    starter: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.ref.name
+
+    @property
+    def family(self) -> str:
+        return self.info.family
+
+    @property
+    def notice(self) -> str:
+        return self.info.notice
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The words the model was shown, or () when it reads ordinary language."""
+        return self.info.vocabulary
+
+    @property
+    def styles_supported(self) -> tuple[str, ...]:
+        """Ids of styles a small model knows; a model without a vocabulary knows them all."""
+        return self.info.styles_supported
+
+    @property
+    def supports_negative(self) -> bool:
+        return self.info.defaults.supports_negative
+
+
+@dataclass(frozen=True)
+class RefusedModel:
+    """A folder that looks like a model and can't be used, and why, in one sentence."""
+
+    path: Path
+    why: str
+
+
+class ModelIndex:
+    """Models found in the shipped starter folder and in the person's folders; read once, again after `refresh`.
+
+    `folders` is asked at each scan, so that a changed setting counts. A model folder lies directly in such a folder,
+    or is named by it.
+    """
+
+    def __init__(self, starter: Path, folders: Callable[[], list[Path]]) -> None:
+        self._starter, self._folders = starter, folders
+        self._lock = threading.Lock()
+        self._entries: list[ModelEntry] | None = None
+        self._refused: list[RefusedModel] = []
+
+    def list(self, kind: str = "checkpoint") -> list[ModelEntry]:
+        """The usable models of a kind, the starter first, then by name."""
+        return [entry for entry in self._scanned() if entry.ref.kind == kind]
+
+    def refused(self) -> list[RefusedModel]:
+        """Folders that were looked at and can't be used."""
+        self._scanned()
+        return list(self._refused)
+
+    def refresh(self) -> None:
+        """Look again at the next question."""
+        with self._lock:
+            self._entries = None
+
+    def entry(self, ref: ModelRef) -> ModelEntry:
+        """The model a reference means: by content, by fingerprint, then by name.
+
+        Raises MissingModel with the nearest names.
+        """
+        entries = self._scanned()
+        for same in (
+            lambda e: ref.sha256 and e.ref.sha256 == ref.sha256,
+            lambda e: ref.fingerprint and e.ref.fingerprint == ref.fingerprint,
+            lambda e: ref.name and e.ref.name == ref.name,
+        ):
+            for entry in entries:
+                if same(entry):
+                    return entry
+        refused = next((r for r in self._refused if r.path.name == ref.name), None)
+        if refused:
+            raise MissingModel(refused.why)
+        where = f" You can get it from {ref.url}." if ref.url else ""
+        raise MissingModel(
+            f"the model “{ref.name or ref.identity}” is not on this machine",
+            fix=suggest(ref.name, [e.name for e in entries]) + where,
+        )
+
+    def find(self, name: str) -> ModelEntry:
+        """The model with this name, or the model in this folder. Raises MissingModel."""
+        folder = Path(name)
+        if (folder / "model_index.json").is_file():
+            return _entry(folder.absolute(), starter=False)
+        return self.entry(ModelRef(name=name))
+
+    def starter(self) -> ModelEntry | None:
+        return next((e for e in self._scanned() if e.starter), None)
+
+    def locate(self, ref: ModelRef) -> Path:
+        """The folder of a model. Raises MissingModel."""
+        return self.entry(ref).path
+
+    def add(self, folder: Path) -> ModelEntry:
+        """Use a model folder for this session that lies in none of the searched folders. Raises as identify_folder."""
+        entry = _entry(folder.absolute(), starter=False)
+        self._scanned()
+        with self._lock:
+            self._entries = [e for e in self._entries or [] if e.path != entry.path] + [entry]
+        return entry
+
+    def _scanned(self) -> list[ModelEntry]:
+        with self._lock:
+            if self._entries is None:
+                self._entries, self._refused = self._scan()
+            return self._entries
+
+    def _scan(self) -> tuple[list[ModelEntry], list[RefusedModel]]:
+        found: dict[Path, ModelEntry] = {}
+        refused: list[RefusedModel] = []
+        for path, starter in self._candidates():
+            if path in found:
+                continue
+            try:
+                found[path] = _entry(path, starter=starter)
+            except TesseraError as error:
+                refused.append(RefusedModel(path, str(error)))
+        entries = sorted(found.values(), key=lambda e: (not e.starter, e.name.lower(), str(e.path)))
+        return entries, refused
+
+    def _candidates(self) -> list[tuple[Path, bool]]:
+        candidates = [(self._starter, True)] if self._starter.is_dir() else []
+        for root in self._folders():
+            try:
+                inside = [root, *sorted(p for p in root.iterdir() if p.is_dir())] if root.is_dir() else []
+            except OSError:
+                continue
+            candidates += [(p.absolute(), False) for p in inside if (p / "model_index.json").is_file()]
+        return candidates
+
+
+class Locator:
+    """The engine's view of the index (engine.graph.services.ModelLocator)."""
+
+    def __init__(self, index: ModelIndex) -> None:
+        self._index = index
+
+    def locate(self, ref: ModelRef) -> Path:
+        return self._index.locate(ref)
+
+    def list(self, kind: str) -> list[ModelRef]:
+        return [entry.ref for entry in self._index.list(kind)]
+
+
+def recommended(info: ModelInfo) -> Recommended:
+    """A model's recommendations in the terms of engine.recipes."""
+    d = info.defaults
+    return Recommended(
+        width=d.width, height=d.height, steps=d.steps, cfg=d.cfg, sampler=d.sampler, scheduler=d.scheduler,
+        multiple=d.multiple, minimum=d.minimum, maximum=d.maximum, inpainting=info.variant == "inpaint",
+    )  # fmt: skip
+
+
+def _entry(path: Path, *, starter: bool) -> ModelEntry:
+    info = identify_folder(path)
+    name = STARTER_NAME if starter else info.name
+    ref = ModelRef(kind=info.kind, name=name, fingerprint=info.fingerprint, url=info.url, licence=info.licence)
+    return ModelEntry(ref=ref, path=path, info=info, defaults=recommended(info), starter=starter)

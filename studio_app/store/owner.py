@@ -1,0 +1,67 @@
+"""Which process a job belongs to: a locked file that the system unlocks when the process dies, however it dies."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+
+def _lock(descriptor: int) -> None:
+    """Lock a file for this process, without waiting. Raises OSError when another holds it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class Owner:
+    """This process's claim in `folder`, held until `release` or death. Raises OSError where nothing can be written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.token = secrets.token_hex(8)
+        self._descriptor = os.open(folder / self.token, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        _lock(self._descriptor)
+
+    def is_alive(self, token: str) -> bool:
+        """Whether the process behind a token still runs. The file of a dead one is removed."""
+        if token == self.token:
+            return True
+        if not token:
+            return False
+        path = self._folder / token
+        try:
+            descriptor = os.open(path, os.O_RDWR)
+        except OSError:
+            return False
+        try:
+            _lock(descriptor)
+        except OSError:
+            return True
+        else:
+            path.unlink(missing_ok=True)
+            return False
+        finally:
+            os.close(descriptor)
+
+    def sweep(self) -> None:
+        """Remove the files of dead processes."""
+        check: Callable[[str], bool] = self.is_alive
+        for path in list(self._folder.iterdir()):
+            check(path.name)
+
+    def release(self) -> None:
+        if self._descriptor >= 0:
+            with contextlib.suppress(OSError):
+                (self._folder / self.token).unlink(missing_ok=True)
+            os.close(self._descriptor)
+            self._descriptor = -1

@@ -1,0 +1,73 @@
+"""The tables of the one SQLite file, made and migrated by sqlite-utils. `PRAGMA user_version` counts the migrations.
+
+job       one row per job: its spec, state and who runs it     job_event  what it said, without progress
+result    one row per artifact, unique by (job, node, index)    export     named files: pending, done or failed
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+
+def _first(db: Any) -> None:
+    db["job"].create(
+        {
+            "id": str, "number": int, "title": str, "job_group": str, "status": str, "owner": str, "spec": str,
+            "created": float, "started": float, "finished": float, "error": str,
+        },
+        pk="id", not_null={"number", "status", "spec"}, if_not_exists=True,
+    )  # fmt: skip
+    db["job"].create_index(["number"], if_not_exists=True)
+    db["job"].create_index(["status"], if_not_exists=True)
+    db["job_event"].create(
+        {"job": str, "sequence": int, "time": float, "kind": str, "node": str, "data": str},
+        pk=("job", "sequence"), if_not_exists=True,
+    )  # fmt: skip
+    db["result"].create(
+        {
+            "id": str, "job": str, "node": str, "position": int, "blob": str, "created": float, "body": str,
+            "journalled": int,
+        },
+        pk="id", not_null={"job", "node", "position", "blob", "body"}, defaults={"journalled": 0},
+        foreign_keys=[("job", "job", "id")], if_not_exists=True,
+    )  # fmt: skip
+    db["result"].create_index(["job", "node", "position"], unique=True, if_not_exists=True)
+    db["result"].create_index(["created"], if_not_exists=True)
+    db["result"].create_index(["blob"], if_not_exists=True)
+    db["export"].create(
+        {"result": str, "folder": str, "name": str, "state": str, "path": str, "error": str},
+        pk="result", not_null={"folder", "name", "state"}, foreign_keys=[("result", "result", "id")],
+        if_not_exists=True,
+    )  # fmt: skip
+    db["export"].create_index(["state"], if_not_exists=True)
+
+
+MIGRATIONS: tuple[Callable[[Any], None], ...] = (_first,)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the file to the newest schema, each step whole or not at all. Raises sqlite3.DatabaseError when newer."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == len(MIGRATIONS):
+        return
+    if version > len(MIGRATIONS):
+        raise NewerDatabase
+    import sqlite_utils
+
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Read again under the lock: another process may have migrated in between.
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        for step in MIGRATIONS[version:]:
+            step(sqlite_utils.Database(connection))
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+class NewerDatabase(Exception):
+    """The file was written by a newer studio; it must not be touched."""
