@@ -77,7 +77,8 @@ GROUPS: tuple[tuple[str, str], ...] = (
 TABLE: tuple[Setting, ...] = (
     Setting(
         "ui.theme", "choice", "system", "Theme", "Colours of the window. “As the system” follows your desktop.",
-        choices=(("system", "As the system"), ("dark", "Dark"), ("light", "Light")),
+        choices=(("system", "As the system"), ("dark", "Dark"), ("light", "Light"),
+                 ("contrast", "High contrast")),
     ),
     Setting(
         "ui.scale", "float", 1.0, "Text and control size", "1 is the normal size; the desktop's own scaling comes on top.",
