@@ -18,16 +18,22 @@ def score(query: str, text: str) -> float | None:
         exact = where.find(query.casefold().strip())
         if exact >= 0:
             return 100.0 + (20.0 if exact == 0 or not where[exact - 1].isalnum() else 0.0) - len(where) / 100
+    # Jumping ahead to the beginnings of words finds initials ("ns"), but may run past letters that come sooner.
+    found = [value for value in (_walk(wanted, where, jump=True), _walk(wanted, where, jump=False)) if value is not None]
+    return max(found) - len(where) / 100 if found else None
+
+
+def _walk(wanted: str, where: str, *, jump: bool) -> float | None:
     total, position, run = 0.0, -1, 0
     for letter in wanted:
-        found = _next(where, letter, position + 1)
+        found = _next(where, letter, position + 1) if jump else where.find(letter, position + 1)
         if found < 0:
             return None
         run = run + 1 if found == position + 1 else 0
         starts_word = found == 0 or not where[found - 1].isalnum()
         total += 1.0 + 2.0 * run + (6.0 if starts_word else 0.0)
         position = found
-    return total - len(where) / 100
+    return total
 
 
 def ranked(query: str, texts: Sequence[str]) -> list[int]:
