@@ -48,8 +48,12 @@ class NodeContext(Protocol):
     """What a running node may touch. It knows nothing of the graph."""
 
     node_id: str
-    spec: JobSpec
-    blobs: BlobStore
+
+    @property
+    def spec(self) -> JobSpec: ...
+
+    @property
+    def blobs(self) -> BlobStore: ...
 
     @property
     def session(self) -> Any:

@@ -192,7 +192,9 @@ def _read_node(
             except WrongValue as error:
                 problems.append(Problem(error.code, error.what, error.fix, item.id, name))
     for name in kind.required:
-        if (name not in inputs or (missing is not None and name in missing)) and not _variadic_given(kind, name, inputs):
+        if (name not in inputs or (missing is not None and name in missing)) and not _variadic_given(
+            kind, name, inputs
+        ):
             why = missing[name] if missing and name in missing else "it has no value"
             problems.append(_missing(kind, item.id, name, why))
     return step
@@ -221,9 +223,7 @@ def _unknown_input(item: FlatNode, kind: NodeType, name: str) -> Problem:
     return Problem("unknown_input", f"“{kind.schema.title}” has no such input", fix, item.id, name)
 
 
-def _take_own(
-    step: Step, port: Port, name: str, asked: str, own: Mapping[str, Any], problems: list[Problem]
-) -> None:
+def _take_own(step: Step, port: Port, name: str, asked: str, own: Mapping[str, Any], problems: list[Problem]) -> None:
     """Give a fragment's node what the expanding node itself has on input `asked`."""
     found = own.get(asked)
     if isinstance(found, OwnWire):
@@ -285,5 +285,3 @@ def _cycle(step: Step, wire: Wire, stack: list[Step]) -> Problem:
     shown = names if len(names) <= 6 else [*names[:3], "…", *names[-2:]]
     text = " ← ".join([*shown, names[0]])
     return Problem("cycle", f"the nodes form a circle ({text})", "Cut one of these links", step.id, wire[0])
-
-

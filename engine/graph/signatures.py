@@ -16,6 +16,7 @@ from engine.graph.plan import Step, build_plan, in_order
 from engine.graph.registry import NodeType, Registry
 
 DIGEST_BYTES = 16
+CHANGED = "!changed"  # the part that holds what a node's `changed` function said; no input can have this name
 
 
 def sign(steps: Iterable[Step], nonce: bytes = b"") -> None:
@@ -33,13 +34,13 @@ def sign(steps: Iterable[Step], nonce: bytes = b"") -> None:
         for name, source, slot, element in step.wires:
             part = b"@%s%s" % (source.digest, source.kind.output_names[slot].encode())
             parts[name] = part if element < 0 else b"%s[%d]" % (part, element)
+        if kind.definition.changed is not None:
+            parts[CHANGED] = changed_part(kind, step, nonce)
         pieces = [kind.header]
         for name in sorted(parts):
             pieces.append(b"%s=%s;" % (name.encode(), parts[name]))
         if not kind.deterministic:
-            pieces.append(nonce)
-        if kind.definition.changed is not None:
-            pieces.append(changed_part(kind, step, nonce))
+            pieces.append(b"%s%s" % (nonce, step.id.encode("utf-8", "surrogatepass") if nonce else b""))
         step.digest = blake2b(b"".join(pieces), digest_size=DIGEST_BYTES).digest()
 
 
@@ -52,9 +53,9 @@ def changed_part(kind: NodeType, step: Step, nonce: bytes) -> bytes:
     if changed is None:
         return b""
     try:
-        return b"!" + json.dumps(changed(**given), sort_keys=True, default=repr).encode("utf-8", "surrogatepass")
+        return b"c" + json.dumps(changed(**given), sort_keys=True, default=repr).encode("utf-8", "surrogatepass")
     except Exception:  # noqa: BLE001  # the node's own code; if it can't tell, the safe answer is that it changed
-        return b"!?" + nonce
+        return b"?" + nonce
 
 
 def signatures(workflow: Workflow, registry: Registry) -> dict[str, str]:

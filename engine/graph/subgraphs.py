@@ -287,5 +287,3 @@ class _Flattener:
             if isinstance(value, Link):
                 found[socket.name] = value
         return found
-
-

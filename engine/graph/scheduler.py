@@ -1,0 +1,567 @@
+"""Running steps: what is asked for runs once its inputs are there, on this thread unless running beside others pays.
+
+One loop on the engine lane. A step is demanded by its consumers (or is a target), waits for the inputs it needs, and
+is started when the last one arrives. Async nodes run on an event loop that exists only while there are some; nodes
+known to be slow and safe go to a small pool when there is other work; everything that touches the models stays here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import queue
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from engine.contracts.errors import Cancelled, InvalidWorkflow, NodeFailed, TesseraError, clip
+from engine.contracts.workflow import Subgraph
+from engine.graph.cache import Kept, Trace, ValueCache
+from engine.graph.calls import Arguments, Outputs, arguments, combine, normalise, summarise
+from engine.graph.context import JobShare, RunContext
+from engine.graph.expansion import Pending, expand
+from engine.graph.flow import Block, Expand
+from engine.graph.plan import Step
+from engine.graph.registry import Registry
+
+IDLE, WAITING, READY, RUNNING, DONE, FAILED, BLOCKED = range(7)
+POOL_SECONDS = 0.002  # a node quicker than this costs more to hand over than it saves
+MAX_STEPS = 200_000  # of one run with all its expansions; an expansion without an end stops here
+
+log = logging.getLogger(__name__)
+
+
+class Scheduler:
+    """Runs the steps of one workflow within one job."""
+
+    def __init__(
+        self,
+        share: JobShare,
+        registry: Registry,
+        cache: ValueCache,
+        subgraphs: Mapping[str, Subgraph],
+        *,
+        keep_going: bool,
+        nonce: bytes,
+        pins: Mapping[str, bytes] | None = None,
+    ) -> None:
+        self.share, self.registry, self.cache, self.subgraphs = share, registry, cache, subgraphs
+        self.keep_going, self.nonce, self.pins = keep_going, nonce, pins or {}
+        self.succeeded: list[str] = []
+        self.cached: list[str] = []
+        self.blocked: list[str] = []
+        self.failures: list[NodeFailed] = []
+        self.traces: dict[str, Trace] = {}
+        self._events = share.events
+        self._ready: list[Step] = []
+        self._ready_async: list[Step] = []
+        self._demanded: list[Step] = []
+        self._hits: list[tuple[Step, Kept]] | None = []
+        self._stopping = False
+        self._count = 0
+        self._in_flight = 0
+        self._pool: ThreadPoolExecutor | None = None
+        self._done: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waker_task: asyncio.Task[None] | None = None
+        self._woken = asyncio.Event()
+        self._closing = False
+
+    # ---- the loop
+
+    def run(self, targets: list[Step]) -> None:
+        """Make the targets. Raises Cancelled; failures of nodes land in `failures`."""
+        for step in targets:
+            step.uses += 1  # the caller's own use of the value
+        self.share.cancel.on_cancel(self._wake)
+        try:
+            self._demand(targets)
+            self._announce()
+            cancel = self.share.cancel
+            while True:
+                if cancel.cancelled:
+                    raise Cancelled
+                if self._stopping and self._in_flight <= len(self._tasks):
+                    break  # nothing is left in the pool; waiting async nodes are called off
+                if self._ready_async and not self._stopping:
+                    self._start(self._ready_async.pop())
+                elif self._ready and not self._stopping:
+                    if self._tasks and self._loop is not None:  # let waiting nodes move on beside this one
+                        self._loop.call_soon(self._loop.stop)
+                        self._loop.run_forever()
+                        self._drain()
+                    self._start(self._ready.pop())
+                elif self._in_flight:
+                    self._wait()
+                else:
+                    break
+        finally:
+            self._close()
+            self.cache.remember(self.traces)
+        for step in self._demanded:
+            if step.state < DONE:
+                self.blocked.append(step.id)
+
+    def _announce(self) -> None:
+        hits, self._hits = self._hits or [], None
+        if self._events.on_event is None:
+            for step, kept in hits:
+                self._use_kept(step, kept)
+            return
+        runs = [s.id for s in self._demanded if s.state in (WAITING, READY)]
+        waiting = {step.id for step, _ in hits}
+        runs = [r for r in runs if r not in waiting]
+        self._events.emit("planned", "", {"nodes": runs, "cached": len(hits), "runs": len(runs)})
+        for step, kept in hits:
+            self._use_kept(step, kept)
+
+    def _wait(self) -> None:
+        """Until something in flight is finished, or the job is cancelled."""
+        if self._tasks and self._loop is not None:
+            self._loop.run_until_complete(asyncio.wait(self._tasks | {self._waker()}, return_when="FIRST_COMPLETED"))
+            self._drain()
+        else:
+            self._done.get()()
+            self._drain()
+
+    def _waker(self) -> asyncio.Task[None]:
+        assert self._loop is not None
+
+        async def until_woken() -> None:
+            while self._done.empty():
+                self._woken.clear()
+                await self._woken.wait()
+
+        if self._waker_task is None or self._waker_task.done():
+            self._waker_task = self._loop.create_task(until_woken())
+        return self._waker_task
+
+    def _drain(self) -> None:
+        while not self._done.empty():
+            self._done.get()()
+
+    def _wake(self) -> None:
+        self._post(lambda: None)
+
+    def _post(self, finish: Callable[[], None]) -> None:
+        """Hand something back to this loop; any thread."""
+        self._done.put(finish)
+        loop = self._loop
+        if loop is not None:
+            try:
+                loop.call_soon_threadsafe(self._woken.set)
+            except RuntimeError:  # the run has just ended and closed its loop
+                return
+
+    def _close(self) -> None:
+        self._closing = True
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
+        if self._loop is not None:
+            left = [t for t in (*self._tasks, self._waker_task) if t is not None and not t.done()]
+            for task in left:
+                task.cancel()
+            if left:
+                self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            loop, self._loop = self._loop, None
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+
+    # ---- demand
+
+    def _demand(self, steps: list[Step]) -> None:
+        """Ask for steps; what they need is asked for too, and what is kept already is taken from the cache."""
+        stack = [s for s in reversed(steps) if s.state == IDLE]
+        while stack:
+            step = stack.pop()
+            if step.state != IDLE:
+                continue
+            self._count += 1
+            if self._count > MAX_STEPS:
+                raise TesseraError(
+                    f"the workflow grew to more than {MAX_STEPS:,} nodes while it ran",
+                    fix="Look for a loop that does not end",
+                )
+            step.state = WAITING
+            self._demanded.append(step)
+            kept = self._kept(step)
+            if kept is not None:
+                if self._hits is None:
+                    self._use_kept(step, kept)
+                else:
+                    self._hits.append((step, kept))
+                continue
+            kind = step.kind
+            if kind.lazy and kind.definition.needs is None:
+                step.wanted = set(kind.lazy)
+            stack.extend(self._wait_for(step))
+
+    def _wait_for(self, step: Step) -> list[Step]:
+        """Count the inputs still missing; returns those nobody asked for yet. Makes the step ready if none is."""
+        lazy, wanted = step.kind.lazy, step.wanted
+        idle: list[Step] = []
+        waiting = 0
+        for wire in step.wires:
+            if lazy and wire[0] in lazy and (wanted is None or wire[0] not in wanted):
+                continue
+            source = wire[1]
+            state = source.state
+            if state == DONE:
+                continue
+            if state >= FAILED:
+                self._block(step, source.id, "")
+                return []
+            waiting += 1
+            if source.dependents is None:
+                source.dependents = [step]
+            else:
+                source.dependents.append(step)
+            if state == IDLE:
+                idle.append(source)
+        step.waiting = waiting
+        if waiting == 0:
+            self._enqueue(step)
+        return idle
+
+    def _kept(self, step: Step) -> Kept | None:
+        kind = step.kind
+        if self.pins and step.id in self.pins:
+            pinned = self.cache.get(self.pins[step.id])
+            if pinned is not None:
+                return pinned
+        if not (kind.cacheable and kind.deterministic):
+            return None
+        kept = self.cache.get(step.digest)
+        if kept is None and kind.schema.effects.dear:
+            kept = self.cache.get_dear(step.digest)
+        return kept
+
+    def _use_kept(self, step: Step, kept: Kept) -> None:
+        try:
+            for artifact in kept.artifacts:
+                self.share.emit_artifact(step.id, artifact)
+        except Exception as error:  # noqa: BLE001  # the runner could not store it; that is this node's failure
+            self._fail(step, error, {})
+            return
+        self.cached.append(step.id)
+        self._events.emit("node_cached", step.id)
+        self._settle(step, kept.outputs, kept.many)
+
+    def _enqueue(self, step: Step) -> None:
+        step.state = READY
+        if step.kind.definition.is_async and step.resume is None:
+            self._ready_async.insert(0, step)
+        else:
+            self._ready.append(step)
+
+    # ---- running one step
+
+    def _start(self, step: Step) -> None:
+        if step.resume is not None:
+            resume, step.resume = step.resume, None
+            self._finish_expansion(step, resume)
+            return
+        kind = step.kind
+        kept = self._kept(step) if kind.cacheable and step.digest in self.cache else None
+        if kept is not None:  # an equal node ran since this one was asked for
+            self._use_kept(step, kept)
+            return
+        try:
+            calls, mapped = arguments(step)
+            if kind.lazy and kind.definition.needs is not None and self._asks_for_more(step, calls):
+                return
+        except Exception as error:  # noqa: BLE001  # a node's own `needs` may raise anything; it is that node's failure
+            self._announce_start(step)
+            self._fail(step, error, {})
+            return
+        if len(calls) == 1 and calls[0].__class__ is Block:
+            self._pass_block(step, calls[0], mapped)  # type: ignore[arg-type]
+            return
+        step.state = RUNNING
+        self._announce_start(step)
+        if kind.definition.is_async:
+            self._start_async(step, calls, mapped)
+            return
+        traits = self.cache.traits_of(kind.schema.type)
+        beside = bool(self._ready or self._in_flight) and traits.seconds >= POOL_SECONDS and not traits.lane_only
+        if beside and kind.schema.effects.parallel_safe and not kind.output and self._in_flight < _workers():
+            self._start_pooled(step, calls, mapped)
+            return
+        context = RunContext(self.share, step.id, traits)
+        begun = time.perf_counter()
+        run = kind.definition.run
+        results: list[Outputs] = []
+        try:
+            for call in calls:
+                if call.__class__ is Block:
+                    results.append(call)  # type: ignore[arg-type]
+                else:
+                    results.append(normalise(kind, run(context, **call)))  # type: ignore[arg-type]
+                    if mapped:
+                        self.share.cancel.check()
+        except Cancelled:
+            raise
+        except Exception as error:  # noqa: BLE001  # containment: whatever a node raises is its own failure
+            self._fail(step, error, _first(calls))
+            return
+        self._complete(step, results, calls, mapped, context, time.perf_counter() - begun)
+
+    def _announce_start(self, step: Step) -> None:
+        self._events.emit("node_started", step.id, {"type": step.kind.schema.type})
+
+    def _asks_for_more(self, step: Step, calls: list[Arguments]) -> bool:
+        needs = step.kind.definition.needs
+        assert needs is not None
+        asked: set[str] = set()
+        for call in calls:
+            if not isinstance(call, Block):
+                asked.update(needs(**call))
+        have = step.wanted or set()
+        new = (asked & step.kind.lazy) - have
+        if not new:
+            return False
+        step.wanted = have | new
+        if not any(wire[0] in new for wire in step.wires):
+            return False
+        step.state = WAITING
+        idle = self._wait_for(step)
+        self._demand(idle)
+        return True
+
+    def _start_pooled(self, step: Step, calls: list[Arguments], mapped: bool) -> None:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(_workers(), thread_name_prefix="tessera-node")
+        context = RunContext(self.share, step.id, self.cache.traits_of(step.kind.schema.type))
+        self._in_flight += 1
+
+        def work() -> None:
+            begun = time.perf_counter()
+            try:
+                results = [
+                    call if isinstance(call, Block) else normalise(step.kind, step.kind.definition.run(context, **call))
+                    for call in calls
+                ]
+                seconds = time.perf_counter() - begun
+                self._post(lambda: self._landed(step, results, calls, mapped, context, seconds))
+            except BaseException as raised:  # noqa: BLE001  # handed to the lane, which decides
+                error = raised
+                self._post(lambda: self._landed_failed(step, error, calls))
+
+        self._pool.submit(work)
+
+    def _start_async(self, step: Step, calls: list[Arguments], mapped: bool) -> None:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+        context = RunContext(self.share, step.id, self.cache.traits_of(step.kind.schema.type))
+        self._in_flight += 1
+        begun = time.perf_counter()
+
+        async def one(call: Arguments) -> Outputs:
+            if isinstance(call, Block):
+                return call
+            return normalise(step.kind, await step.kind.definition.run(context, **call))
+
+        async def work() -> None:
+            try:
+                results = list(await asyncio.gather(*[one(call) for call in calls]))
+                seconds = time.perf_counter() - begun
+                self._done.put(lambda: self._landed(step, results, calls, mapped, context, seconds))
+            except asyncio.CancelledError:
+                if not self._closing:  # the node called itself off
+                    lost = RuntimeError("it was cancelled from within")
+                    self._done.put(lambda: self._landed_failed(step, lost, calls))
+                raise
+            except Exception as raised:  # noqa: BLE001  # handed to the lane, which decides
+                error = raised
+                self._done.put(lambda: self._landed_failed(step, error, calls))
+
+        task = self._loop.create_task(work())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _landed(
+        self,
+        step: Step,
+        results: list[Outputs],
+        calls: list[Arguments],
+        mapped: bool,
+        context: RunContext,
+        seconds: float,
+    ) -> None:
+        self._in_flight -= 1
+        self._complete(step, results, calls, mapped, context, seconds)
+
+    def _landed_failed(self, step: Step, error: BaseException, calls: list[Arguments]) -> None:
+        self._in_flight -= 1
+        if not isinstance(error, Exception) or isinstance(error, Cancelled):
+            raise error
+        self._fail(step, error, _first(calls))
+
+    # ---- results
+
+    def _complete(
+        self,
+        step: Step,
+        results: list[Outputs],
+        calls: list[Arguments],
+        mapped: bool,
+        context: RunContext,
+        seconds: float,
+    ) -> None:
+        traits = self.cache.traits_of(step.kind.schema.type)
+        traits.seconds = seconds if traits.seconds == 0.0 else 0.7 * traits.seconds + 0.3 * seconds
+        for result in results:
+            if result.__class__ is Expand:
+                self._expand(step, results, calls, mapped, context, seconds)
+                return
+        outputs, many = combine(step.kind, results, mapped)  # type: ignore[arg-type]
+        self._succeed(step, outputs, many, context, seconds)
+
+    def _succeed(
+        self,
+        step: Step,
+        outputs: tuple[Any, ...],
+        many: tuple[bool, ...] | None,
+        context: RunContext,
+        seconds: float,
+    ) -> None:
+        kind = step.kind
+        kept = Kept(outputs, many, tuple(context.made))
+        if kind.cacheable and kind.deterministic:
+            self.cache.put(step.digest, kept)
+            if kind.schema.effects.dear and self.cache.disk is not None:
+                self.cache.disk.put(step.digest, kept)
+        self.succeeded.append(step.id)
+        self.traces[step.id] = (kind.header, step.digest, step.parts)
+        self._events.emit("node_finished", step.id, {"seconds": round(seconds, 4)})
+        self._settle(step, outputs, many)
+
+    def _settle(self, step: Step, outputs: tuple[Any, ...], many: tuple[bool, ...] | None) -> None:
+        """The step has its value: whoever waited for it may go on; what only it needed is let go."""
+        step.value, step.many, step.state = outputs, many, DONE
+        for wire in step.wires:
+            source = wire[1]
+            source.uses -= 1
+            if source.uses <= 0:
+                source.value = None
+        waiting, step.dependents = step.dependents, None
+        if waiting is not None:
+            for other in waiting:
+                other.waiting -= 1
+                if other.waiting == 0 and other.state == WAITING:
+                    self._enqueue(other)
+
+    def _pass_block(self, step: Step, block: Block, mapped: bool) -> None:
+        outputs, many = combine(step.kind, [block], mapped)
+        step.blocked_by = block.reason
+        self.blocked.append(step.id)
+        self._events.emit("node_blocked", step.id, {"reason": block.reason} if block.reason else None)
+        self._settle(step, outputs, many)
+
+    def _fail(self, step: Step, error: Exception, given: Mapping[str, Any]) -> None:
+        failed = failure_of(step.id, step.kind.schema.type, error, given)
+        self._record_failure(step, failed)
+
+    def _record_failure(self, step: Step, failed: NodeFailed) -> None:
+        self.failures.append(failed)
+        data = {"type": failed.node_type, "cause": failed.cause, "hint": failed.hint, "inputs": failed.inputs}
+        self._events.emit("node_failed", step.id, data)
+        step.state = FAILED
+        if not self.keep_going:
+            self._stopping = True
+        waiting, step.dependents = step.dependents or [], None
+        for other in waiting:
+            self._block(other, step.id, "")
+
+    def _block(self, step: Step, because: str, reason: str) -> None:
+        """This step can't run, and so neither can those that wait for it."""
+        stack = [step]
+        while stack:
+            item = stack.pop()
+            if item.state >= DONE:
+                continue
+            item.state = BLOCKED
+            item.blocked_by = because
+            self.blocked.append(item.id)
+            self._events.emit("node_blocked", item.id, {"by": because})
+            stack.extend(item.dependents or ())
+            item.dependents = None
+
+    def refuse(self, step: Step, failed: NodeFailed) -> None:
+        """Mark a step as failed before the run: the document is wrong there, and the rest may go on."""
+        self._record_failure(step, failed)
+
+    # ---- expansion
+
+    def _expand(
+        self,
+        step: Step,
+        results: list[Outputs],
+        calls: list[Arguments],
+        mapped: bool,
+        context: RunContext,
+        seconds: float,
+    ) -> None:
+        try:
+            pending = expand(step, results, mapped, self.registry, self.subgraphs, self.nonce)
+        except (InvalidWorkflow, TesseraError) as error:
+            self._fail(step, error, _first(calls))
+            return
+        pending.context, pending.seconds = context, seconds
+        step.resume = pending
+        step.state = WAITING
+        idle: list[Step] = []
+        step.waiting = 0
+        for source in pending.targets:
+            source.uses += 1
+            if source.state >= FAILED:
+                self._block(step, source.id, "")
+                return
+            if source.state == DONE:
+                continue
+            step.waiting += 1
+            if source.dependents is None:
+                source.dependents = [step]
+            else:
+                source.dependents.append(step)
+            if source.state == IDLE:
+                idle.append(source)
+        if step.waiting == 0:
+            self._enqueue(step)
+        else:
+            self._demand(idle)
+
+    def _finish_expansion(self, step: Step, pending: Pending) -> None:
+        outputs, many = pending.outputs(step)
+        for source in pending.targets:
+            source.uses -= 1
+            if source.uses <= 0:
+                source.value = None
+        self._succeed(step, outputs, many, pending.context, pending.seconds)
+
+
+def failure_of(node_id: str, node_type: str, error: Exception, given: Mapping[str, Any]) -> NodeFailed:
+    """The error a person meets for whatever a node raised."""
+    hint = ""
+    if isinstance(error, TesseraError):
+        cause = f"{error.where}: {error.what}" if error.where else error.what
+        hint = error.fix
+    elif isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        cause, hint = "the machine ran out of memory", "Make the picture smaller or make fewer at once"
+    else:
+        cause = f"{type(error).__name__}: {clip(str(error), 300)}" if str(error) else type(error).__name__
+    log.debug("node %s (%s) failed", node_id, node_type, exc_info=error)
+    failed = NodeFailed(node_id, node_type, summarise(given), cause, hint)
+    failed.__cause__ = error
+    return failed
+
+
+def _first(calls: list[Arguments]) -> Mapping[str, Any]:
+    return next((call for call in calls if not isinstance(call, Block)), {})
+
+
+def _workers() -> int:
+    return max(1, min(8, os.cpu_count() or 1))
