@@ -15,6 +15,7 @@ from engine.contracts.codec import describe
 from engine.contracts.errors import InvalidDocument, clip
 from engine.contracts.references import ModelRef
 from engine.contracts.workflow import Group, InputValue, Link, Node, NodeMode, Socket, Subgraph, Workflow
+from engine.graph.registry import Registry
 from engine.graph.subgraphs import SUBGRAPH
 from engine.interchange.comfyui.canvas import (
     BYPASS,
@@ -27,7 +28,7 @@ from engine.interchange.comfyui.canvas import (
     read_canvas,
 )
 from engine.interchange.comfyui.classes import classes
-from engine.interchange.comfyui.mapping import PLACEHOLDER, ClassMapping, mappings, to_ours
+from engine.interchange.comfyui.mapping import OWN_PREFIX, PLACEHOLDER, ClassMapping, mappings, to_ours
 from engine.interchange.comfyui.prompt import NOTES, PRIMITIVE, REROUTE, promoted_values
 from engine.interchange.comfyui.widgets import widget_values
 
@@ -99,6 +100,8 @@ class _Nodes:
         self, node_id: str, comfy: str, inputs: Mapping[str, InputValue], raw: Mapping[str, Any] | None, **looks: Any
     ) -> Node:
         self.report.nodes += 1
+        if comfy.startswith(OWN_PREFIX):
+            return Node(id=node_id, type=comfy.removeprefix(OWN_PREFIX), inputs=inputs, **looks)
         mapping = mappings().get(comfy)
         if mapping is None:
             if comfy not in self.report.unsupported:
@@ -180,6 +183,10 @@ def _prompt_value(value: Any, data: Mapping[str, Any]) -> InputValue:
 
 def output_name(comfy: str, slot: int) -> str:
     """Our name of an output of a ComfyUI class."""
+    if comfy.startswith(OWN_PREFIX):
+        own = Registry.builtin().find(comfy.removeprefix(OWN_PREFIX))
+        ports = own.schema.outputs if own else ()
+        return ports[slot].name if slot < len(ports) else f"output_{slot}"
     mapping = mappings().get(comfy)
     return mapping.output(slot) if mapping else f"output_{slot}"
 

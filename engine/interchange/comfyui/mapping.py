@@ -13,6 +13,7 @@ from engine.interchange.comfyui.classes import TABLE
 
 MAPPING = TABLE.with_name("comfyui_mapping.txt")
 PLACEHOLDER = "comfyui."
+OWN_PREFIX = "tessera."  # our types that ComfyUI has no class for, in exported files
 
 
 @dataclass(frozen=True)
