@@ -1,6 +1,7 @@
-"""Family sd15: Stable Diffusion 1.x in diffusers' layout (CLIP-L, UNet2DConditionModel, AutoencoderKL), 4 or 9 channels.
+"""Family sd15: Stable Diffusion 1.x in diffusers' layout (2112.10752).
 
-2112.10752. The reference is diffusers' StableDiffusionPipeline, …Img2ImgPipeline and …InpaintPipeline.
+CLIP-L, UNet2DConditionModel with 4 or 9 channels, AutoencoderKL. The
+reference is diffusers' StableDiffusionPipeline, …Img2ImgPipeline and …InpaintPipeline.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Load the parts of an ordinary diffusers folder: offline, safetensors only, on diffusers' and transformers' classes."""
+"""Load the parts of an ordinary diffusers folder: offline, safetensors only."""
 
 from __future__ import annotations
 

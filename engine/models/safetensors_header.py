@@ -6,6 +6,7 @@ The safetensors library accepts duplicate keys and headers of any practical size
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -100,15 +101,17 @@ def _check(path: Path, data: dict[str, Any], data_bytes: int, raw: bytes) -> Hea
         raise _refused(path, f"it names {len(data)} tensors; {MAX_KEYS} is the most that is read")
     tensors = {key: _entry(path, key, value, data_bytes) for key, value in data.items()}
     spans = sorted((entry.begin, entry.end) for entry in tensors.values())
-    for (_, end), (begin, _) in zip(spans, spans[1:], strict=False):
+    for (_, end), (begin, _) in itertools.pairwise(spans):
         if begin < end:
             raise _refused(path, "two of its tensors share bytes")
     return Header(MappingProxyType(tensors), MappingProxyType(metadata), raw)
 
 
 def _entry(path: Path, key: str, value: Any, data_bytes: int) -> TensorEntry:
-    fields = value if isinstance(value, dict) else {}
-    dtype, shape, offsets = fields.get("dtype"), fields.get("shape"), fields.get("data_offsets")
+    fields: dict[str, Any] = value if isinstance(value, dict) else {}
+    dtype: Any = fields.get("dtype")
+    shape: Any = fields.get("shape")
+    offsets: Any = fields.get("data_offsets")
     if dtype not in _BITS or not _naturals(shape) or not _naturals(offsets) or len(offsets) != 2:
         raise _refused(path, f"the entry of tensor “{clip(key)}” is malformed")
     begin, end = offsets

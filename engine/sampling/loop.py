@@ -70,12 +70,13 @@ def prepare(family: Family, latent: LatentValue, plan: SamplePlan) -> Prepared:
     if not plan.leave_noise:
         schedule = schedule.ending_at(until) if until > 0 else schedule
     start = min(plan.start, until)
+    empty = latent.space == ANY_SPACE
     latent = fitted(latent, family.latent_space)
     clean = latent.samples.to(family.device)
     indices = latent.indices or tuple(range(clean.shape[0]))
     generators = generators_for(plan.seed, indices)
     noise = draw(generators, clean)
-    state = SolverState(start, _first(solver, schedule, clean, noise, latent, plan, start), generators)
+    state = SolverState(start, _first(solver, schedule, clean, noise, latent, plan, start, empty), generators)
     bound = family.bind(
         BindRequest(plan.positive, plan.negative, plan.cfg, _shape(clean), latent.inpaint)
     )  # fmt: skip
@@ -132,18 +133,13 @@ def fitted(latent: LatentValue, space: LatentSpace) -> LatentValue:
     if latent.space == ANY_SPACE:
         batch, _, height, width = latent.samples.shape  # laid out with 8 pixels a cell
         shape = space.shape(batch, width * 8, height * 8)
-        return replace(latent, samples=torch.zeros(shape))
+        return replace(latent, samples=torch.zeros(shape), space=space.id)
     if latent.space != space.id:
         raise InvalidRequest(
             f"this latent belongs to “{latent.space}” and the model works in “{space.id}”",
             where="latent", fix="Encode the picture with the VAE of the same checkpoint",
         )  # fmt: skip
     return latent
-
-
-def is_empty(latent: LatentValue) -> bool:
-    """Whether there is nothing in the latent that noise should be laid over."""
-    return latent.space == ANY_SPACE
 
 
 def _first(
@@ -154,12 +150,13 @@ def _first(
     latent: LatentValue,
     plan: SamplePlan,
     start: int,
+    empty: bool,
 ) -> torch.Tensor:
     if not plan.add_noise:
         return solver.from_plain(clean, schedule, start)
     replaced = latent.noise_mask is not None or latent.inpaint is not None
     # A whole new picture, or a whole new inside of the mask, starts from pure noise, as diffusers starts it.
-    if start == 0 and (is_empty(latent) or replaced):
+    if start == 0 and (empty or replaced):
         return solver.pure(noise, schedule)
     return solver.noised(clean, noise, schedule, start)
 

@@ -39,7 +39,7 @@ from engine.sampling.noise_space import NoiseSpace
 # lcm    a subset of the 50 timesteps the model was distilled on
 Grid: TypeAlias = Literal["ends", "ends64", "inner", "ddim", "lcm"]
 CONTINUOUS = ("ends", "ends64")
-Floats: TypeAlias = npt.NDArray[np.floating[Any]]
+Floats: TypeAlias = npt.NDArray[Any]  # float32 or float64, as the scheduler that is matched has it
 
 MAX_STEPS = 500
 
@@ -108,18 +108,21 @@ def _own_timesteps(steps: int, space: NoiseSpace, grid: Grid) -> Floats:
     if grid == "lcm":
         original = max(space.original_steps, steps)
         trained = (np.arange(1, original + 1) * (total // original) - 1)[::-1]
-        return trained[np.floor(np.linspace(0, len(trained), num=steps, endpoint=False)).astype(np.int64)]
+        picked: Floats = trained[np.floor(np.linspace(0, len(trained), num=steps, endpoint=False)).astype(np.int64)]
+        return picked
     extra = 1 if grid == "inner" else 0
     if space.spacing == "linspace":
         # float32 for "ends", as EulerDiscreteScheduler has it: the interpolated sigmas depend on it.
-        laid = np.linspace(0, total - 1, steps + extra, dtype=np.float32 if grid == "ends" else np.float64)
+        laid: Floats = np.linspace(0, total - 1, steps + extra, dtype=np.float32 if grid == "ends" else np.float64)
         return (laid if grid in CONTINUOUS else laid.round())[::-1][: steps if extra else None]
     if space.spacing == "leading":
         stride = total // (steps + extra)
-        laid = (np.arange(0, steps + extra) * stride)[::-1][:steps].astype(np.float32)
-        return np.minimum(laid + space.steps_offset, total - 1)
-    laid = np.arange(total, 0, -total / steps).round()[:steps].astype(np.float32)
-    return np.maximum(laid - 1, 0)
+        leading: Floats = (np.arange(0, steps + extra) * stride)[::-1][:steps].astype(np.float32)
+        leading = np.minimum(leading + space.steps_offset, total - 1)
+        return leading
+    trailing: Floats = np.arange(total, 0, -total / steps).round()[:steps].astype(np.float32)
+    trailing = np.maximum(trailing - 1, 0)
+    return trailing
 
 
 def _from_sigmas(name: str, steps: int, space: NoiseSpace, grid: Grid) -> Schedule:
