@@ -78,18 +78,20 @@ def _mapped(kind: NodeType, given: dict[str, Any], many: dict[str, Any]) -> tupl
     if not each:
         return [_gather_variadic(kind, given)], False
     length = 0 if any(not v for v in each.values()) else max(len(v) for v in each.values())
-    calls: list[Arguments] = []
-    for index in range(length):
-        call: Arguments = dict(given)
-        for name, values in each.items():
-            value = values[min(index, len(values) - 1)]
-            if value.__class__ is Block:
-                call = value
-                break
-            port = kind.port(name)
-            call[name] = _checked(port.read, name, value) if port is not None and port.scalar else value
-        calls.append(call if isinstance(call, Block) else _gather_variadic(kind, call))
-    return calls, True
+    return [
+        _call_of(kind, given, {name: values[min(index, len(values) - 1)] for name, values in each.items()})
+        for index in range(length)
+    ], True
+
+
+def _call_of(kind: NodeType, given: dict[str, Any], elements: dict[str, Any]) -> Arguments:
+    call = dict(given)
+    for name, value in elements.items():
+        if isinstance(value, Block):
+            return value
+        port = kind.port(name)
+        call[name] = _checked(port.read, name, value) if port is not None and port.scalar else value
+    return _gather_variadic(kind, call)
 
 
 def _gather_variadic(kind: NodeType, given: dict[str, Any]) -> dict[str, Any]:
@@ -106,8 +108,8 @@ def _gather_variadic(kind: NodeType, given: dict[str, Any]) -> dict[str, Any]:
 
 def normalise(kind: NodeType, result: Any) -> Outputs:
     """What a function returned as a tuple of outputs. Raises BadReturn when it does not fit the schema."""
-    if result.__class__ is Expand or result.__class__ is Block:
-        return result  # type: ignore[no-any-return]
+    if isinstance(result, (Expand, Block)):
+        return result
     count = len(kind.output_names)
     if count == 1:
         outputs: tuple[Any, ...] = (result,)

@@ -160,7 +160,7 @@ def _refused(plan: Plan, needed: Sequence[Step], found: Sequence[Problem]) -> di
         step = by_id.get(problem.node)
         if step is not None and step.id not in refused:
             where = f"input “{problem.input}”: " if problem.input else ""
-            kind = step.kind.schema.type if step.kind is not None else "unknown"
+            kind = step.kind.schema.type if step.known else "unknown"
             refused[step.id] = NodeFailed(step.id, kind, {}, where + problem.what, problem.fix)
             step.wires = []
     return refused

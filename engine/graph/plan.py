@@ -23,13 +23,14 @@ class Step:
     """One node of a run: what it gets, and how far it is."""
 
     __slots__ = (
-        "async_task", "blocked_by", "dependents", "digest", "digest_hex", "every", "fresh", "id", "kind", "literals",
+        "blocked_by", "dependents", "digest", "id", "kind", "known", "literals",
         "many", "mark", "parts", "resume", "state", "uses", "value", "waiting", "wanted", "wires",
     )  # fmt: skip
 
     def __init__(self, node_id: str, kind: NodeType | None) -> None:
         self.id = node_id
         self.kind: NodeType = kind  # type: ignore[assignment]  # None only on steps that have a problem, which never run
+        self.known = kind is not None
         self.literals: dict[str, Any] = {}
         self.parts: dict[str, bytes] = {}
         self.wires: list[Wire] = []
@@ -44,7 +45,6 @@ class Step:
         self.resume: Any = None
         self.wanted: set[str] | None = None  # lazy inputs asked for so far
         self.blocked_by = ""
-        self.fresh = False  # computed in this run
 
 
 class Plan:
@@ -58,7 +58,7 @@ class Plan:
 
     def output_steps(self) -> list[Step]:
         """The nodes that make artifacts, in the document's order."""
-        return [s for s in self.steps.values() if s.kind is not None and s.kind.output]
+        return [s for s in self.steps.values() if s.known and s.kind.output]
 
     def targets(self, ids: Sequence[str]) -> list[Step]:
         """The steps behind target ids; unknown ones become problems."""
@@ -114,7 +114,7 @@ def build_plan(
         if source is None:
             problems.append(_dangling(step.id, name, link, flat))
             continue
-        if source.kind is None:
+        if not source.known:
             continue  # the unknown node is a problem of its own
         slot = source.kind.output_slots.get(link.output)
         if slot is None:

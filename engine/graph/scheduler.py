@@ -277,8 +277,9 @@ class Scheduler:
             self._announce_start(step)
             self._fail(step, error, {})
             return
-        if len(calls) == 1 and calls[0].__class__ is Block:
-            self._pass_block(step, calls[0], mapped)  # type: ignore[arg-type]
+        only = calls[0] if len(calls) == 1 else None
+        if isinstance(only, Block):
+            self._pass_block(step, only, mapped)
             return
         step.state = RUNNING
         self._announce_start(step)
@@ -296,10 +297,10 @@ class Scheduler:
         results: list[Outputs] = []
         try:
             for call in calls:
-                if call.__class__ is Block:
-                    results.append(call)  # type: ignore[arg-type]
+                if isinstance(call, Block):
+                    results.append(call)
                 else:
-                    results.append(normalise(kind, run(context, **call)))  # type: ignore[arg-type]
+                    results.append(normalise(kind, run(context, **call)))
                     if mapped:
                         self.share.cancel.check()
         except Cancelled:
@@ -414,7 +415,7 @@ class Scheduler:
         traits = self.cache.traits_of(step.kind.schema.type)
         traits.seconds = seconds if traits.seconds == 0.0 else 0.7 * traits.seconds + 0.3 * seconds
         for result in results:
-            if result.__class__ is Expand:
+            if isinstance(result, Expand):
                 self._expand(step, results, calls, mapped, context, seconds)
                 return
         outputs, many = combine(step.kind, results, mapped)  # type: ignore[arg-type]

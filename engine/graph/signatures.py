@@ -25,11 +25,9 @@ def sign(steps: Iterable[Step], nonce: bytes = b"") -> None:
     nonce  stands for this run in the signatures of nodes that are not deterministic
     """
     for step in steps:
-        if step.digest:
+        if step.digest or not step.known:
             continue
         kind = step.kind
-        if kind is None:
-            continue
         parts = step.parts
         for name, source, slot, element in step.wires:
             part = b"@%s%s" % (source.digest, source.kind.output_names[slot].encode())
@@ -37,8 +35,7 @@ def sign(steps: Iterable[Step], nonce: bytes = b"") -> None:
         if kind.definition.changed is not None:
             parts[CHANGED] = changed_part(kind, step, nonce)
         pieces = [kind.header]
-        for name in sorted(parts):
-            pieces.append(b"%s=%s;" % (name.encode(), parts[name]))
+        pieces.extend([b"%s=%s;" % (name.encode(), parts[name]) for name in sorted(parts)])
         if not kind.deterministic:
             pieces.append(b"%s%s" % (nonce, step.id.encode("utf-8", "surrogatepass") if nonce else b""))
         step.digest = blake2b(b"".join(pieces), digest_size=DIGEST_BYTES).digest()

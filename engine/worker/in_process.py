@@ -214,11 +214,13 @@ class EngineLane:
                     self._warm_up(self._services)
                 self._set_state("ready")
         except TesseraError as error:
-            return self._fail(error)
+            self._fail(error)
+            return None
         except Exception as error:  # noqa: BLE001  # a broken installation must not end the lane without a word
             wrapped = TesseraError(f"the engine could not start ({type(error).__name__}: {clip(str(error), 200)})")
             wrapped.__cause__ = error
-            return self._fail(wrapped)
+            self._fail(wrapped)
+            return None
         return self._services
 
     def _fail(self, error: TesseraError) -> None:

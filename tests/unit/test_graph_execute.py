@@ -176,8 +176,13 @@ class TestEngineLane:
         lane = EngineLane(services, registry(endless), ValueCache(1 << 20))
         results: list[JobResult] = []
         ended = threading.Event()
+
+        def on_done(result: JobResult) -> None:
+            results.append(result)
+            ended.set()
+
         spec = JobSpec(workflow=Workflow(nodes=(n("e", "t.endless"),)), targets=("e",))
-        lane.submit("job", spec, on_done=lambda r: (results.append(r), ended.set())[0])
+        lane.submit("job", spec, on_done=on_done)
         assert started.wait(30)
         assert lane.cancel("job")
         assert ended.wait(30)
