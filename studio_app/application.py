@@ -1,15 +1,17 @@
-"""Builds the parts of the studio and wires them; nothing else. No Qt: the window, the command line and tests share it."""
+"""Builds the parts of the studio and wires them. No Qt: the window, the command line and the tests share it."""
 
 from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from engine.contracts.errors import MissingModel, StorageError
+from engine.contracts.errors import MissingModel, StorageError, TesseraError
 from engine.contracts.job_events import JobEvent
+from engine.contracts.references import STARTER_NAME, ModelRef
 from engine.contracts.results import ResultRecord
 from studio_app.commands import Commands
-from studio_app.engine import Engine
+from studio_app.engine import Engine, device_for
 from studio_app.events import Signal
 from studio_app.jobs.queue import Jobs
 from studio_app.jobs.recorder import Recorder
@@ -23,6 +25,9 @@ from studio_app.prompts.history import Prompts
 from studio_app.settings.store import Settings
 from studio_app.store.store import Recovery, Store
 from studio_app.styles import Styles
+
+if TYPE_CHECKING:
+    from engine.graph.services import Services
 
 
 class Application:
@@ -120,39 +125,47 @@ class Application:
             self._ready.set()
 
     def _open_lane(self) -> None:
-        from engine.worker.in_process import EngineLane
-
         from engine.graph.cache import ValueCache
         from engine.graph.registry import Registry
         from engine.graph.services import Services
+        from engine.worker.in_process import EngineLane
 
-        device: str = self.settings.get("engine.device")
+        choice: str = self.settings.get("engine.device")
         locator, blobs = Locator(self.models), self._store.blobs
 
-        def services() -> Services:
+        def session() -> Any:  # on the lane, at the first node that needs a model
             from engine.sampling.session import Session
 
-            return Services(blobs=blobs, models=locator, session=lambda: Session(locator, device), device=device)
+            return Session(locator, device_for(choice))
 
-        lane = EngineLane(services, Registry.builtin(), ValueCache(self.settings.get("engine.cache_mib") * 2**20))
+        def services() -> Services:
+            return Services(blobs=blobs, models=locator, session=session, device=choice)
+
+        cache = ValueCache(self.settings.get("engine.cache_mib") * 2**20)
+        lane = EngineLane(services, Registry.builtin(), cache, warm_up=self._warm_up)
         lane.start()
         self.engine.attach(lane)
+
+    def _warm_up(self, services: Services) -> None:
+        """Load the model that the next picture will most likely ask for."""
+        last = self.settings.get("create.last_request")
+        try:
+            model = self.models.entry(ModelRef.from_json(last.get("model", {"name": STARTER_NAME})))
+        except TesseraError:
+            return  # the request itself will say what is missing
+        services.get_session().warm(model.ref)
 
     def _report(self, recovery: Recovery) -> None:
         post = self.notifications.post
         if recovery.database_rebuilt:
-            post(
-                "warning",
-                f"The library's database was damaged. It was set aside and rebuilt with {recovery.rebuilt} pictures.",
-            )
+            rebuilt = f"It was set aside and rebuilt with {recovery.rebuilt} pictures."
+            post("warning", f"The library's database was damaged. {rebuilt}")
         if recovery.interrupted:
             jobs = "1 job was" if recovery.interrupted == 1 else f"{recovery.interrupted} jobs were"
             post("info", f"{jobs} interrupted when the studio last closed; the queue can run them again.")
         if recovery.exports_failed:
-            post(
-                "warning",
-                f"{recovery.exports_failed} finished pictures could not be saved to their folder; they are in the library.",
-            )
+            lost = f"{recovery.exports_failed} finished pictures could not be saved to their folder"
+            post("warning", f"{lost}; they are in the library.")
 
     def _row_of(self, record: ResultRecord) -> JobRow:
         try:

@@ -6,11 +6,13 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
+from engine.contracts.errors import InvalidRequest
 from studio_app.events import Signal, Unsubscribe
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
     from engine.worker.in_process import EngineLane
 
 EngineState = Literal["cold", "loading", "ready", "failed"]
@@ -66,3 +68,20 @@ class Engine:
         lane, self._lane = self._lane, None
         if lane:
             lane.close()
+
+
+def device_for(choice: str) -> str:
+    """The torch device for the setting engine.device. Imports torch: call it on the lane.
+
+    Raises InvalidRequest when the device that was chosen is not there.
+    """
+    import torch
+
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if choice == "auto":
+        return next(name for name, found in here.items() if found)
+    if not here.get(choice, False):
+        raise InvalidRequest(
+            f"the device “{choice}” is not available on this machine", fix="Choose “Automatic” in the preferences"
+        )
+    return choice

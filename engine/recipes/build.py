@@ -22,7 +22,7 @@ MAX_PROMPT_WORDS = 1000
 MAX_PROMPT_CHARACTERS = 20_000
 MAX_COUNT = 64
 BATCH_LIMIT = 8  # pictures made in one pass; more run one after the other with the seeds counting on
-MAX_SEED = 2**63 - 1
+MAX_SEED = 2**64 - 1
 FILE_FORMATS = ("png", "webp", "jpeg")
 RECIPE = "recipe"
 
@@ -69,13 +69,10 @@ def request_of(spec: JobSpec) -> ImageRequest | None:
     texts = [note.get("style_prompt", ""), note.get("style_negative", "")]
     if not all(isinstance(text, str) for text in texts):
         return None
-    if request.width is None or request.height is None or request.steps is None or request.cfg is None:
+    try:
+        resolved = _closed(request)
+    except InvalidRequest:
         return None
-    if request.sampler is None or request.scheduler is None:
-        return None
-    resolved = _Resolved(
-        request, request.width, request.height, request.steps, request.cfg, request.sampler, request.scheduler
-    )
     rebuilt = _assemble(resolved, note.get("inpainting") is True, StyleText(*texts))
     return request if _inputs_of(rebuilt) == _inputs_of(spec) else None
 
@@ -117,9 +114,15 @@ def _resolve(request: ImageRequest, model: Recommended) -> _Resolved:
         sampler=request.sampler or model.sampler,
         scheduler=request.scheduler or model.scheduler,
     )
-    assert filled.width is not None and filled.height is not None and filled.steps is not None
-    assert filled.cfg is not None and filled.sampler is not None and filled.scheduler is not None
-    return _Resolved(filled, filled.width, filled.height, filled.steps, filled.cfg, filled.sampler, filled.scheduler)
+    return _closed(filled)
+
+
+def _closed(filled: ImageRequest) -> _Resolved:
+    """A request with nothing open. Raises InvalidRequest when something is."""
+    f = filled
+    if f.width is None or f.height is None or f.steps is None or f.cfg is None or not f.sampler or not f.scheduler:
+        raise InvalidRequest("the request leaves a setting open")
+    return _Resolved(filled, f.width, f.height, f.steps, f.cfg, f.sampler, f.scheduler)
 
 
 def _assemble(resolved: _Resolved, inpainting: bool, style: StyleText) -> JobSpec:

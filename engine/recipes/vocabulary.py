@@ -10,34 +10,8 @@ _EMBEDDING = re.compile(r"<[^<>]*>")
 
 # Words that carry no picture of their own; a model does nothing wrong by passing over them.
 _FUNCTION_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "of",
-        "in",
-        "on",
-        "at",
-        "by",
-        "to",
-        "and",
-        "or",
-        "with",
-        "without",
-        "from",
-        "for",
-        "is",
-        "are",
-        "be",
-        "it",
-        "its",
-        "this",
-        "that",
-        "there",
-        "some",
-        "very",
-        "as",
-    ]
+    {"a", "an", "and", "are", "as", "at", "be", "by", "for", "from", "in", "is", "it", "its", "of", "on", "or"}
+    | {"some", "that", "the", "there", "this", "to", "very", "with", "without"}
 )
 
 

@@ -272,7 +272,7 @@ class Jobs:
             self._learned[_kind(self._rows[job_id].spec)] = active.clock.seconds_per_step
         error = ""
         if result.outcome == "failed":
-            error = str(result.failures[0]) if result.failures else getattr(result, "error", "") or "It failed."
+            error = str(result.error or (result.failures[0] if result.failures else "It failed."))
         self._finish(job_id, result.outcome, error)
 
     def _finish(self, job_id: str, status: Status, error: str) -> None:

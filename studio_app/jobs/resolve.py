@@ -21,9 +21,8 @@ def resolve(spec: JobSpec, models: ModelIndex, blobs: Blobs) -> JobSpec:
         if isinstance(item, ModelRef):
             return models.entry(item).ref
         if isinstance(item, BlobRef) and not blobs.has(item):
-            raise MissingModel(
-                f"the picture “{item.name or item.sha256[:12]}” is not in the library", fix="Choose it again"
-            )
+            name = item.name or item.sha256[:12]
+            raise MissingModel(f"the picture “{name}” is not in the library", fix="Choose it again")
         return item
 
     def binding(item: Binding) -> Binding:

@@ -15,10 +15,10 @@ FINISHED: tuple[Status, ...] = ("succeeded", "failed", "cancelled", "interrupted
 
 @dataclass(frozen=True)
 class ExportTarget:
-    """Where finished pictures go as named files. `pattern` is a name pattern without extension (jobs.naming)."""
+    """Where finished pictures go as named files. `pattern` is without extension, in jobs.naming's syntax."""
 
     folder: Path
-    pattern: str = "{date} {title} {seed}"
+    pattern: str = "%date%-%prompt%-%seed%"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def stored(row: JobRow) -> StoredJob:
 
 def restored(job: StoredJob, results: tuple[str, ...] = ()) -> JobRow:
     """A row of an earlier session."""
-    status: Status = job.status if job.status in FINISHED else "interrupted"  # type: ignore[assignment]
+    status: Status = job.status if job.status in FINISHED else "interrupted"
     return JobRow(
         id=job.id, number=job.number, title=job.title, spec=job.spec, status=status, group=job.group,
         created=job.created, started=job.started, finished=job.finished, error=job.error, results=results,

@@ -11,6 +11,7 @@ from engine.contracts.errors import InvalidImage, MissingModel, StorageError
 from engine.contracts.references import BlobRef
 from engine.contracts.results import ResultRecord
 from studio_app.files import storage_error, write_atomically
+from studio_app.library.formats import convert
 from studio_app.store.store import Store
 
 _MAX_PICTURE_BYTES = 512 * 1024 * 1024
@@ -96,9 +97,7 @@ class Library:
         The extension decides the format; in the format it was made in, the bytes are the very ones in the library.
         """
         data = self.read(record)
-        from engine.media import images
-
-        path = write_atomically(path, images.convert_file(data, record.artifact.name or "picture", path.suffix))
+        path = write_atomically(path, convert(data, record.artifact.media_type, path.suffix, record.artifact.name))
         self._release(record.id)
         return path
 

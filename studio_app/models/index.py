@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from engine.contracts.errors import MissingModel, TesseraError, suggest
 from engine.contracts.references import STARTER_NAME, ModelRef
@@ -50,12 +51,19 @@ class ModelEntry:
         return self.info.defaults.supports_negative
 
 
+Entries: TypeAlias = list["ModelEntry"]  # in ModelIndex the name `list` is a method
+
+
 @dataclass(frozen=True)
 class RefusedModel:
     """A folder that looks like a model and can't be used, and why, in one sentence."""
 
     path: Path
     why: str
+
+
+Refused: TypeAlias = list[RefusedModel]
+Candidates: TypeAlias = list[tuple[Path, bool]]
 
 
 class ModelIndex:
@@ -68,14 +76,14 @@ class ModelIndex:
     def __init__(self, starter: Path, folders: Callable[[], list[Path]]) -> None:
         self._starter, self._folders = starter, folders
         self._lock = threading.Lock()
-        self._entries: list[ModelEntry] | None = None
-        self._refused: list[RefusedModel] = []
+        self._entries: Entries | None = None
+        self._refused: Refused = []
 
-    def list(self, kind: str = "checkpoint") -> list[ModelEntry]:
+    def list(self, kind: str = "checkpoint") -> Entries:
         """The usable models of a kind, the starter first, then by name."""
         return [entry for entry in self._scanned() if entry.ref.kind == kind]
 
-    def refused(self) -> list[RefusedModel]:
+    def refused(self) -> Refused:
         """Folders that were looked at and can't be used."""
         self._scanned()
         return list(self._refused)
@@ -91,13 +99,10 @@ class ModelIndex:
         Raises MissingModel with the nearest names.
         """
         entries = self._scanned()
-        for same in (
-            lambda e: ref.sha256 and e.ref.sha256 == ref.sha256,
-            lambda e: ref.fingerprint and e.ref.fingerprint == ref.fingerprint,
-            lambda e: ref.name and e.ref.name == ref.name,
-        ):
+        for field in ("sha256", "fingerprint", "name"):
+            wanted = getattr(ref, field)
             for entry in entries:
-                if same(entry):
+                if wanted and getattr(entry.ref, field) == wanted:
                     return entry
         refused = next((r for r in self._refused if r.path.name == ref.name), None)
         if refused:
@@ -130,13 +135,13 @@ class ModelIndex:
             self._entries = [e for e in self._entries or [] if e.path != entry.path] + [entry]
         return entry
 
-    def _scanned(self) -> list[ModelEntry]:
+    def _scanned(self) -> Entries:
         with self._lock:
             if self._entries is None:
                 self._entries, self._refused = self._scan()
             return self._entries
 
-    def _scan(self) -> tuple[list[ModelEntry], list[RefusedModel]]:
+    def _scan(self) -> tuple[Entries, Refused]:
         found: dict[Path, ModelEntry] = {}
         refused: list[RefusedModel] = []
         for path, starter in self._candidates():
@@ -149,7 +154,7 @@ class ModelIndex:
         entries = sorted(found.values(), key=lambda e: (not e.starter, e.name.lower(), str(e.path)))
         return entries, refused
 
-    def _candidates(self) -> list[tuple[Path, bool]]:
+    def _candidates(self) -> Candidates:
         candidates = [(self._starter, True)] if self._starter.is_dir() else []
         for root in self._folders():
             try:

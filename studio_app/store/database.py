@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.contracts.errors import StorageError
 from studio_app.files import set_aside, storage_error
 from studio_app.store.schema import NewerDatabase, migrate
+
+if TYPE_CHECKING:
+    import sqlite3
 
 BUSY_SECONDS = 10.0
 
@@ -32,6 +34,8 @@ class Database:
 
     def open(self) -> None:
         """Make or migrate the file. Raises StorageError with one sentence when that can't be done."""
+        import sqlite3
+
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             existed = self.path.exists()
@@ -55,6 +59,8 @@ class Database:
             self.rebuilt = True
 
     def _open_once(self) -> None:
+        import sqlite3
+
         connection = self.connection()
         migrate(connection)
         found = connection.execute("PRAGMA quick_check(1)").fetchone()
@@ -69,6 +75,8 @@ class Database:
 
     def connection(self) -> sqlite3.Connection:
         """This thread's connection."""
+        import sqlite3
+
         found = getattr(self._local, "connection", None)
         if found is not None and found in self._connections:
             return found  # type: ignore[no-any-return]
@@ -91,6 +99,8 @@ class Database:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Everything in the block or nothing. Raises StorageError when the disk is full or the file locked."""
+        import sqlite3
+
         connection = self.connection()
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -106,6 +116,8 @@ class Database:
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query. Raises StorageError."""
+        import sqlite3
+
         try:
             return self.connection().execute(sql, values).fetchall()
         except sqlite3.DatabaseError as error:
@@ -127,6 +139,8 @@ class Database:
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
+    import sqlite3
+
     if connection.in_transaction:
         with contextlib.suppress(sqlite3.Error):
             connection.execute("ROLLBACK")

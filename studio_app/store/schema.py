@@ -6,9 +6,11 @@ result    one row per artifact, unique by (job, node, index)    export     named
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import sqlite3
 
 
 def _first(db: Any) -> None:
@@ -48,7 +50,7 @@ MIGRATIONS: tuple[Callable[[Any], None], ...] = (_first,)
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the file to the newest schema, each step whole or not at all. Raises sqlite3.DatabaseError when newer."""
+    """Bring the file to the newest schema, each step whole or not at all. Raises NewerDatabase."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version == len(MIGRATIONS):
         return

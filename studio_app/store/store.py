@@ -162,7 +162,8 @@ class Store:
         with self.database.transaction() as connection:
             self._write_job(connection, job, events)
             changed = connection.execute(
-                "INSERT OR IGNORE INTO result (id, job, node, position, blob, created, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO result (id, job, node, position, blob, created, body)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
                     record.id,
                     record.job,
