@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import io
+import logging
 import struct
 import warnings
 from collections.abc import Iterator
@@ -115,6 +116,7 @@ def _pillow() -> Any:
 
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
     warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
     for plugin in (AvifImagePlugin, TiffImagePlugin, WebPImagePlugin):  # so that opening one does not import them all
         assert plugin
