@@ -99,7 +99,7 @@ def build(name: str, steps: int, space: NoiseSpace, grid: Grid = "ends") -> Sche
     if name == "sgm_uniform" and grid in CONTINUOUS:
         return _finish(space.sigma_of(timesteps), timesteps, space, grid)
     sigmas = np.interp(timesteps, np.arange(space.length), space.sigmas)
-    return _finish(sigmas, timesteps, space, grid, stride_back)
+    return _finish(sigmas, timesteps, space, grid, stride_back, leading=name == "normal" and space.spacing == "leading")
 
 
 def _own_timesteps(steps: int, space: NoiseSpace, grid: Grid) -> Floats:
@@ -118,11 +118,9 @@ def _own_timesteps(steps: int, space: NoiseSpace, grid: Grid) -> Floats:
     if space.spacing == "leading":
         stride = total // (steps + extra)
         leading: Floats = (np.arange(0, steps + extra) * stride)[::-1][:steps].astype(np.float32)
-        leading = np.minimum(leading + space.steps_offset, total - 1)
-        return leading
+        return (leading + space.steps_offset).clip(max=total - 1)
     trailing: Floats = np.arange(total, 0, -total / steps).round()[:steps].astype(np.float32)
-    trailing = np.maximum(trailing - 1, 0)
-    return trailing
+    return (trailing - 1).clip(min=0)
 
 
 def _from_sigmas(name: str, steps: int, space: NoiseSpace, grid: Grid) -> Schedule:
@@ -139,7 +137,7 @@ def _from_sigmas(name: str, steps: int, space: NoiseSpace, grid: Grid) -> Schedu
     timesteps = np.array([space.timestep_of(sigma) for sigma in sigmas])
     if grid == "inner":  # diffusers rounds for karras and truncates for the others
         timesteps = timesteps.round() if name == "karras" else np.trunc(timesteps)
-    return _finish(sigmas, timesteps, space, grid)
+    return _finish(sigmas, timesteps, space, grid, leading=space.spacing == "leading")
 
 
 def karras(sigma_min: float, sigma_max: float, steps: int, rho: float = 7.0) -> Floats:
@@ -164,7 +162,12 @@ _SHAPES = {"karras": karras, "exponential": exponential, "beta": beta}
 
 
 def _finish(
-    sigmas: Floats, timesteps: Floats, space: NoiseSpace, grid: Grid, stride_back: int | None = None
+    sigmas: Floats,
+    timesteps: Floats,
+    space: NoiseSpace,
+    grid: Grid,
+    stride_back: int | None = None,
+    leading: bool = False,
 ) -> Schedule:
     laid = torch.from_numpy(np.concatenate([sigmas, [0.0]]).astype(np.float32))
     final = space.final_alpha if space.final_alpha is not None else torch.tensor(1.0)
@@ -180,13 +183,13 @@ def _finish(
         alphas_next = torch.where(back >= 0, space.alphas_cumprod[back.clamp(min=0)], final)
     else:
         alphas_next = torch.cat([alphas[1:], final[None]])
-    leading = space.spacing == "leading"
     return Schedule(
         sigmas=laid,
         timesteps=told,
         midpoints=_midpoints(np.asarray(sigmas), space),
         alphas=alphas,
         alphas_next=alphas_next,
+        # “Leading” grids stop short of the last timestep, so their noise is scaled up to the variance it has there.
         start_sigma=(laid.max() ** 2 + 1) ** 0.5 if leading else laid.max(),
     )
 
