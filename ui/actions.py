@@ -46,6 +46,10 @@ class Actions(QObject):
         """What can be done now, in the order of the table."""
         return [action for action in self._actions.values() if action.isEnabled()]
 
+    def in_menu(self, menu: str) -> list[QAction]:
+        """The actions that stand in one menu (studio_app.commands.MENUS)."""
+        return [action for action in self._actions.values() if action.data() == menu]
+
     def shortcuts(self) -> dict[str, list[QAction]]:
         """The actions that have a key, by menu, whether or not they can be done now."""
         grouped: dict[str, list[QAction]] = {}

@@ -31,6 +31,7 @@ class Bridge(QObject):
     job_event      JobEvent, in the order of each job
     engine_state   "cold", "loading", "ready" or "failed"
     notification   studio_app.notifications.Notification
+    ready          the store is open and jobs are taken
     setting        (key, value) of a setting that was watched with `watch`
     """
 
@@ -38,6 +39,7 @@ class Bridge(QObject):
     engine_state = Signal(object)
     notification = Signal(object)
     setting = Signal(object)
+    ready = Signal()
     _woken = Signal()
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -65,6 +67,17 @@ class Bridge(QObject):
             app.notifications.subscribe(lambda message: self.post(self.notification.emit, message)),
             app.engine.on_state(lambda state: self.post(self.engine_state.emit, state)),
         ]
+
+    def announce_ready(self) -> None:
+        """Fire `ready` once the application is: waits for it in a thread of its own."""
+        app = self._app
+        assert app is not None, "start the bridge first"
+
+        def wait() -> None:
+            app.wait_ready()
+            self.post(lambda _: self.ready.emit(), None)
+
+        threading.Thread(target=wait, name="tessera-ready", daemon=True).start()
 
     def watch(self, key: str) -> None:
         """Let `setting` fire with (key, value) whenever the setting changes, whoever changes it."""

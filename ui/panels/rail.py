@@ -67,10 +67,10 @@ class Rail(Panel):
         self.help = RailButton("Help", "circle-help", "Shortcuts, the welcome page and what the studio is made of.")
         self.help.clicked.connect(self._open_help)
         self._menu = QMenu(self)
-        for command in ("help.shortcuts", "help.welcome", "help.about"):
+        for command in ("help.welcome", "help.shortcuts", "help.models", "help.system", "help.about"):
             self._menu.addAction(actions.action(command))
         column.addWidget(self.help)
-        action = actions.action("settings.open")
+        action = actions.action("app.preferences")
         self.settings = RailButton("Settings", "settings", action.statusTip(), action.shortcut().toString())
         self.settings.clicked.connect(action.trigger)
         column.addWidget(self.settings)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QRect, QSize, Qt, QTimer, Signal, Slot
-from PySide6.QtGui import QAction, QPainter, QPaintEvent
-from PySide6.QtWidgets import QSizePolicy, QToolButton, QWidget
+from PySide6.QtCore import QObject, QRect, QRectF, QRunnable, QSize, Qt, QThreadPool, QTimer, Signal, Slot
+from PySide6.QtGui import QAction, QKeySequence, QPainter, QPaintEvent, QPen, QResizeEvent
+from PySide6.QtWidgets import QMenu, QSizePolicy, QToolButton, QWidget
 
 from engine.contracts.references import ModelRef
-from studio_app.machine_memory import MemoryUse, gigabytes
+from studio_app.commands import MENUS
+from studio_app.machine_memory import MemoryUse, gigabytes, memory_now
 from ui import theme
 from ui.actions import Actions
-from ui.widgets.basics import IconButton, Label, Line, Panel, describe, set_property
+from ui.widgets.basics import ElidedLabel, IconButton, IconLabel, Label, Line, Panel, describe, set_property
 from ui.widgets.inputs import Choice
 from ui.widgets.layouts import Column, Row
 
@@ -28,34 +30,49 @@ _ENGINE_WORDS = {
 
 
 class SearchButton(QToolButton):
-    """Looks like a field, opens the command palette."""
+    """Looks like a field, opens the command palette. Shrinks to its icon where there is little room."""
 
     def __init__(self, action: QAction) -> None:
         super().__init__()
+        self._keys = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
         self.setProperty("kind", "search")
-        self.setIcon(theme.icon("search", 16, token="text_muted"))
-        self.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self._keys = action.shortcut().toString()
         self.setText("Search or command…")
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         describe(self, "Search or command", "Finds every command by a few letters.", self._keys)
         self.clicked.connect(action.trigger)
-        theme.notifier.changed.connect(self._rescale)
-        self._rescale()
+        theme.notifier.changed.connect(self.updateGeometry)
 
-    @Slot()
-    def _rescale(self) -> None:
-        self.setIconSize(QSize(theme.px(16), theme.px(16)))
-        self.setFixedWidth(theme.px(260))
+    def sizeHint(self) -> QSize:
+        return QSize(theme.px(280), theme.px(32))
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(theme.px(32), theme.px(32))
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        super().paintEvent(event)
         painter = QPainter(self)
-        painter.setFont(theme.font(-1))
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        focused = self.hasFocus()
+        painter.setPen(QPen(theme.token("focus" if focused else "control_line"), 2 if focused else 1))
+        painter.setBrush(theme.token("surface3" if self.underMouse() else "surface2"))
+        inset = 1.0 if focused else 0.5
+        painter.drawRoundedRect(QRectF(self.rect()).adjusted(inset, inset, -inset, -inset), theme.corner(), theme.corner())
+        edge, pad = theme.px(16), theme.space(1)
+        rect = self.rect()
+        theme.paint_icon(painter, "search", QRect(pad, (rect.height() - edge) // 2, edge, edge), "text_muted")
+        left = pad + edge + pad
         painter.setPen(theme.token("text_muted"))
-        rect = self.rect().adjusted(0, 0, -theme.px(10), 0)
-        painter.drawText(rect, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight, self._keys)
+        painter.setFont(theme.font(-1))
+        keys = painter.fontMetrics().horizontalAdvance(self._keys)
+        painter.setFont(theme.font(0))
+        words = painter.fontMetrics().horizontalAdvance(self.text())
+        room = rect.width() - left - pad
+        if room >= words:
+            painter.drawText(rect.adjusted(left, 0, -pad, 0), Qt.AlignmentFlag.AlignVCenter, self.text())
+        if room >= words + 2 * pad + keys:
+            painter.setFont(theme.font(-1))
+            right = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight
+            painter.drawText(rect.adjusted(0, 0, -pad, 0), right, self._keys)
 
 
 class MemoryMeter(QWidget):
@@ -65,6 +82,7 @@ class MemoryMeter(QWidget):
         super().__init__()
         self._use: MemoryUse | None = None
         self._engine = "cold"
+        self._compact = False
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self._say()
@@ -73,6 +91,13 @@ class MemoryMeter(QWidget):
     def set_engine(self, state: str) -> None:
         self._engine = state
         self._say()
+
+    def set_compact(self, compact: bool) -> None:
+        """Figures only, without the bar."""
+        if compact != self._compact:
+            self._compact = compact
+            self.updateGeometry()
+            self.update()
 
     def set_use(self, use: MemoryUse) -> None:
         wider = self._text()
@@ -99,9 +124,11 @@ class MemoryMeter(QWidget):
 
     def sizeHint(self) -> QSize:
         text = self.fontMetrics().horizontalAdvance(self._text())
-        return QSize(text + theme.px(8 + 8 + 40 + 8 + 8), theme.px(28))
+        bar = 0 if self._compact else theme.px(8 + 40)
+        return QSize(theme.px(4 + 8 + 8 + 4) + text + bar, theme.px(28))
 
-    minimumSizeHint = sizeHint
+    def minimumSizeHint(self) -> QSize:
+        return self.sizeHint()
 
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
@@ -126,7 +153,14 @@ class MemoryMeter(QWidget):
         width = painter.fontMetrics().horizontalAdvance(text)
         painter.drawText(QRect(x, 0, width, self.height()), Qt.AlignmentFlag.AlignVCenter, text)
         x += width + theme.px(8)
-        bar = QRect(x, middle - theme.px(3), theme.px(40), theme.px(6))
+        if not self._compact:
+            self._paint_bar(painter, QRect(x, middle - theme.px(3), theme.px(40), theme.px(6)))
+        if self.hasFocus():
+            painter.setPen(theme.token("focus"))
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.drawRoundedRect(self.rect().adjusted(0, 0, -1, -1), theme.corner(), theme.corner())
+
+    def _paint_bar(self, painter: QPainter, bar: QRect) -> None:
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(theme.token("surface4"))
         painter.drawRoundedRect(bar, theme.px(3), theme.px(3))
@@ -136,10 +170,6 @@ class MemoryMeter(QWidget):
             filled = QRect(bar)
             filled.setWidth(max(theme.px(6), round(bar.width() * fraction)))
             painter.drawRoundedRect(filled, theme.px(3), theme.px(3))
-        if self.hasFocus():
-            painter.setPen(theme.token("focus"))
-            painter.setBrush(Qt.BrushStyle.NoBrush)
-            painter.drawRoundedRect(self.rect().adjusted(0, 0, -1, -1), theme.corner(), theme.corner())
 
 
 class ModelChooser(Choice):
@@ -200,8 +230,6 @@ class NoticeBar(Panel):
     def __init__(self) -> None:
         super().__init__(2)
         row = Row(self, spacing=1, margins=(1.5, 0, 0.5, 0))
-        from ui.widgets.basics import ElidedLabel, IconLabel
-
         row.addWidget(IconLabel("info", 16, "accent"))
         self.text = ElidedLabel("", "normal")
         row.addWidget(self.text, 1)
@@ -224,7 +252,11 @@ class TopBar(Panel):
         self.setAccessibleName("Top bar")
         column = Column(self, spacing=0)
         row = Row(spacing=1.5, margins=(1.5, 1, 1.5, 1))
-        self.search = SearchButton(actions.action("palette.open"))
+        self.menu_button = IconButton("menu", "Menu", "Every command, by subject.")
+        self.menu_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.menu_button.setMenu(self._menu(actions))
+        row.addWidget(self.menu_button)
+        self.search = SearchButton(actions.action("app.palette"))
         row.addWidget(self.search)
         row.addStretch(1)
         self.model_label = Label("Model", "muted")
@@ -249,6 +281,30 @@ class TopBar(Panel):
         self._rescale()
         theme.notifier.changed.connect(self._rescale)
 
+    def _menu(self, actions: Actions) -> QMenu:
+        menu = QMenu(self)
+        for title in MENUS:
+            inside = actions.in_menu(title)
+            if inside:
+                menu.addMenu(title).addActions(inside)
+        return menu
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        """Words give way to icons before anything is cut."""
+        roomy = self.width() >= theme.px(900)
+        self.model_label.setVisible(roomy and self.model.isVisibleTo(self))
+        style = Qt.ToolButtonStyle.ToolButtonTextBesideIcon if roomy else Qt.ToolButtonStyle.ToolButtonIconOnly
+        self.offline.setToolButtonStyle(style)
+        self.meter.set_compact(self.width() < theme.px(640))
+
+    def show_models(self, shown: bool) -> None:
+        self.model.setVisible(shown)
+        self._fit()
+
     def show_offline(self, offline: bool) -> None:
         """Say truthfully what the switch does: this version makes no network call by itself either way."""
         self.offline.blockSignals(True)
@@ -267,9 +323,42 @@ class TopBar(Panel):
     @Slot()
     def _rescale(self) -> None:
         self.offline.setIconSize(QSize(theme.px(16), theme.px(16)))
+        self._fit()
 
 
-class MemoryWatch(QTimer):
-    """Asks for the memory every two seconds, in a worker thread, and hands it to the meter."""
+class MemoryWatch(QObject):
+    """Asks for the memory every two seconds, in a worker thread; `measured` fires with a MemoryUse here."""
 
     measured = Signal(object)
+    _PERIOD_MS = 2000
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self._pool = QThreadPool(self)
+        self._pool.setMaxThreadCount(1)
+        self._timer = QTimer(self)
+        self._timer.setInterval(self._PERIOD_MS)
+        self._timer.timeout.connect(self._ask)
+
+    def start(self) -> None:
+        self._ask()
+        self._timer.start()
+
+    def close(self) -> None:
+        self._timer.stop()
+        self._pool.waitForDone(5000)
+
+    @Slot()
+    def _ask(self) -> None:
+        self._pool.start(_Measure(self))
+
+
+class _Measure(QRunnable):
+    def __init__(self, watch: MemoryWatch) -> None:
+        super().__init__()
+        self._watch = watch
+
+    def run(self) -> None:
+        use = memory_now()
+        with contextlib.suppress(RuntimeError):  # the window was closed meanwhile
+            self._watch.measured.emit(use)

@@ -1,0 +1,174 @@
+"""One editor for each kind of setting: switch, list, number, text, folder, list of folders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtWidgets import QFileDialog, QLineEdit, QPlainTextEdit, QWidget
+
+from studio_app.settings.table import Setting
+from ui import theme
+from ui.widgets.basics import IconButton, describe
+from ui.widgets.inputs import Choice, NumberField, SliderField, Toggle
+from ui.widgets.layouts import Row
+
+_SLIDER_SPAN = 20  # ranges up to this wide are shown as a slider too
+
+
+class SettingEditor(QWidget):
+    """`edited` fires with the new value when a person changes it; `show_value` shows one without firing."""
+
+    edited = Signal(object)
+
+    def __init__(self, setting: Setting, field: QWidget) -> None:
+        super().__init__()
+        self.setting, self.field = setting, field
+        self.row = Row(self, spacing=0.5)
+        self.row.addWidget(field, 1)
+        self.setFocusProxy(field)
+        describe(field, setting.label, setting.help)
+
+    def show_value(self, value: Any) -> None:
+        raise NotImplementedError
+
+
+class _BoolEditor(SettingEditor):
+    def __init__(self, setting: Setting, value: Any) -> None:
+        self.toggle = Toggle("")
+        super().__init__(setting, self.toggle)
+        self.row.addStretch(1)
+        self.show_value(value)
+        self.toggle.toggled.connect(self.edited)
+
+    def show_value(self, value: Any) -> None:
+        self.toggle.blockSignals(True)
+        self.toggle.setChecked(bool(value))
+        self.toggle.blockSignals(False)
+        self.toggle.update()
+
+
+class _ChoiceEditor(SettingEditor):
+    def __init__(self, setting: Setting, value: Any) -> None:
+        self.choice = Choice(setting.label, setting.help)
+        for key, label in setting.choices:
+            self.choice.addItem(label, key)
+        super().__init__(setting, self.choice)
+        self.show_value(value)
+        self.choice.activated.connect(self._chosen)
+
+    def show_value(self, value: Any) -> None:
+        self.choice.setCurrentIndex(max(0, self.choice.findData(value)))
+
+    @Slot()
+    def _chosen(self) -> None:
+        self.edited.emit(self.choice.currentData())
+
+
+class _NumberEditor(SettingEditor):
+    def __init__(self, setting: Setting, value: Any) -> None:
+        low = setting.minimum if setting.minimum is not None else 0
+        high = setting.maximum if setting.maximum is not None else 2**31
+        whole = setting.kind == "int"
+        make = SliderField if not whole and high - low <= _SLIDER_SPAN else NumberField
+        self.number: SliderField | NumberField = make(
+            setting.label, setting.help, minimum=low, maximum=high, value=float(value), step=1 if whole else 0.05,
+            decimals=0 if whole else 2,
+        )  # fmt: skip
+        super().__init__(setting, self.number)
+        # Sizes of text change under the pointer while a slider moves: only a value that is let go of counts.
+        self._live = not isinstance(self.number, SliderField)
+        if isinstance(self.number, SliderField):
+            describe(self.number.slider, setting.label, setting.help)
+            self.number.slider.setTracking(False)
+        self.number.value_changed.connect(self._changed)
+
+    def show_value(self, value: Any) -> None:
+        self.number.blockSignals(True)
+        self.number.setValue(float(value))
+        self.number.blockSignals(False)
+
+    @Slot(float)
+    def _changed(self, value: float) -> None:
+        self.edited.emit(int(value) if self.setting.kind == "int" else value)
+
+
+class _TextEditor(SettingEditor):
+    def __init__(self, setting: Setting, value: Any) -> None:
+        self.line = QLineEdit()
+        super().__init__(setting, self.line)
+        self.show_value(value)
+        self.line.editingFinished.connect(self._finished)
+
+    def show_value(self, value: Any) -> None:
+        self.line.setText(str(value))
+
+    @Slot()
+    def _finished(self) -> None:
+        self.edited.emit(self.line.text().strip())
+
+
+class _PathEditor(_TextEditor):
+    def __init__(self, setting: Setting, value: Any) -> None:
+        super().__init__(setting, value)
+        self.line.setPlaceholderText("The usual place")
+        self.browse = IconButton("folder-open", f"Choose {setting.label}", "Chooses a folder.", size=16)
+        self.browse.clicked.connect(self._choose)
+        self.row.addWidget(self.browse)
+
+    @Slot()
+    def _choose(self) -> None:
+        chosen = QFileDialog.getExistingDirectory(self, self.setting.label, self.line.text())
+        if chosen:
+            self.line.setText(chosen)
+            self.edited.emit(chosen)
+
+
+class _FoldersEditor(SettingEditor):
+    """A list of folders, one on each line."""
+
+    def __init__(self, setting: Setting, value: Any) -> None:
+        self.lines = QPlainTextEdit()
+        self.lines.setTabChangesFocus(True)
+        self.lines.setPlaceholderText("One folder on each line")
+        self.lines.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        self.lines.setFixedHeight(theme.px(72))
+        super().__init__(setting, self.lines)
+        self.browse = IconButton("folder-open", f"Add to {setting.label}", "Chooses a folder to add.", size=16)
+        self.browse.clicked.connect(self._add)
+        self.row.addWidget(self.browse, 0, Qt.AlignmentFlag.AlignTop)
+        self.show_value(value)
+        self.lines.textChanged.connect(self._changed)
+
+    def show_value(self, value: Any) -> None:
+        self.lines.blockSignals(True)
+        self.lines.setPlainText("\n".join(str(item) for item in value))
+        self.lines.blockSignals(False)
+
+    @Slot()
+    def _changed(self) -> None:
+        self.edited.emit([line.strip() for line in self.lines.toPlainText().splitlines() if line.strip()])
+
+    @Slot()
+    def _add(self) -> None:
+        chosen = QFileDialog.getExistingDirectory(self, self.setting.label)
+        if chosen:
+            self.lines.appendPlainText(chosen)
+
+
+_EDITORS: dict[str, type[SettingEditor]] = {
+    "bool": _BoolEditor,
+    "choice": _ChoiceEditor,
+    "int": _NumberEditor,
+    "float": _NumberEditor,
+    "text": _TextEditor,
+    "path": _PathEditor,
+    "json": _FoldersEditor,
+}
+
+
+def editor_for(setting: Setting, value: Any) -> SettingEditor:
+    """The editor of a setting, showing `value`."""
+    make: Any = _EDITORS[setting.kind]
+    editor: SettingEditor = make(setting, value)
+    return editor
