@@ -14,7 +14,7 @@ MAX_SCALE = 64.0
 
 @dataclass(frozen=True)
 class ViewTransform:
-    """scale: viewport units per picture pixel.  centre_x, centre_y: the picture point (0..1) at the viewport's centre."""
+    """scale: viewport units per picture pixel; centre_x, centre_y: picture point (0..1) at the viewport's centre."""
 
     scale: float = 1.0
     centre_x: float = 0.5

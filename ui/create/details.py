@@ -1,0 +1,103 @@
+"""What a picture was made of: prompt, seed, model, sampler, size, time. Every value can be selected and copied."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtWidgets import QFrame, QScrollArea, QWidget
+
+from engine.contracts.results import ResultRecord
+from engine.recipes.build import request_of
+from engine.sampling.names import SAMPLER_LABELS, SCHEDULE_LABELS
+from ui import theme
+from ui.widgets.basics import Button, Label
+from ui.widgets.layouts import Column
+
+WIDTH = 280
+
+
+class Details(QWidget):
+    """Shows one record, or says that nothing is chosen."""
+
+    copy_wanted = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        outer = Column(self, spacing=1, margins=(2, 2, 2, 2))
+        outer.addWidget(Label("Details", "heading"))
+        scroll = QScrollArea()
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setWidgetResizable(True)
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._inside = QWidget()
+        self._column = Column(self._inside, spacing=0.25)
+        scroll.setWidget(self._inside)
+        outer.addWidget(scroll, 1)
+        self._copy = Button("Copy as text", "copy", tip="Copies prompt and settings as text other programs understand.")
+        self._copy.clicked.connect(self.copy_wanted)
+        outer.addWidget(self._copy)
+        self._values: dict[str, str] = {}
+        theme.notifier.changed.connect(self._rescale)
+        self._rescale()
+        self.show_record(None)
+
+    @property
+    def values(self) -> dict[str, str]:
+        """What is shown, by heading."""
+        return dict(self._values)
+
+    @Slot()
+    def _rescale(self) -> None:
+        self.setFixedWidth(theme.px(WIDTH))
+
+    def show_record(self, record: ResultRecord | None) -> None:
+        while (item := self._column.takeAt(0)) is not None:
+            widget = item.widget()
+            if widget is not None:
+                widget.deleteLater()
+        self._values = {} if record is None else facts_of(record)
+        self._copy.setEnabled(record is not None)
+        if record is None:
+            self._column.addWidget(Label("Choose a picture to see what it was made of.", "muted", wrap=True))
+        for heading, value in self._values.items():
+            self._column.addSpacing(theme.space(1))
+            self._column.addWidget(Label(heading, "small"))
+            text = Label(value, wrap=True)
+            text.setTextInteractionFlags(
+                Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
+            )
+            text.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+            text.setAccessibleName(f"{heading}: {value}")
+            self._column.addWidget(text)
+        self._column.addStretch(1)
+
+
+def facts_of(record: ResultRecord) -> dict[str, str]:
+    """Heading → value, in the order they are read."""
+    request = request_of(record.spec)
+    facts: dict[str, str] = {}
+    if request is not None:
+        facts["Prompt"] = request.prompt
+        if request.negative:
+            facts["Negative prompt"] = request.negative
+        if request.style:
+            facts["Style"] = request.style.replace("_", " ").capitalize()
+    elif record.parameters:
+        facts["Parameters"] = record.parameters
+    if record.seed is not None:
+        facts["Seed"] = str(record.seed)
+    if request is not None:
+        facts["Model"] = request.model.name
+        sampler = SAMPLER_LABELS.get(request.sampler or "", request.sampler or "")
+        facts["Sampler"] = f"{sampler}, {SCHEDULE_LABELS.get(request.scheduler or '', request.scheduler or '').lower()}"
+        facts["Steps and guidance"] = f"{request.steps} steps, guidance {request.cfg:g}"
+        if request.init is not None:
+            masked = " inside a mask" if request.mask is not None else ""
+            facts["Started from"] = f"{request.init.name or 'a picture'}, strength {request.strength:g}{masked}"
+    facts["Size"] = f"{record.width} × {record.height} pixels"
+    if record.seconds:
+        facts["Time"] = f"{record.seconds:.1f} seconds"
+    if record.created:
+        facts["Made"] = datetime.fromtimestamp(record.created).strftime("%d %B %Y, %H:%M")
+    return facts

@@ -1,0 +1,180 @@
+"""Submits Create's requests, and mirrors what the queue says about them into the results grid."""
+
+from __future__ import annotations
+
+import secrets
+
+from PySide6.QtCore import QObject, Signal, Slot
+
+from engine.contracts.errors import MissingModel
+from engine.contracts.job_events import JobEvent
+from engine.contracts.results import ResultRecord
+from engine.recipes.build import request_of
+from engine.recipes.request import ImageRequest
+from studio_app.application import Application
+from studio_app.documents.create_session import CreateSession, estimate_seconds, work_of
+from studio_app.jobs.eta import time_words
+from ui.bridge.bridge import Bridge
+from ui.create.background import Background
+from ui.create.results_model import JobEntry, ResultsModel
+
+RECENT = 200
+REMEMBERED_RUNS = 12
+READY_POLL_SECONDS = 0.25
+
+
+class JobWatch(QObject):
+    """running_changed(count), failed(sentence), arrived(record id), history_changed (the estimate may differ)."""
+
+    running_changed = Signal(int)
+    failed = Signal(str)
+    arrived = Signal(str)
+    history_changed = Signal()
+
+    def __init__(
+        self, app: Application, bridge: Bridge, model: ResultsModel, background: Background, parent: QObject
+    ) -> None:
+        super().__init__(parent)
+        self._app, self._bridge, self._model = app, bridge, model
+        self._records = Background(self)  # one thread: pictures arrive in the order they were made
+        self._background = background
+        self._running: set[str] = set()
+        self._runs: dict[str, tuple[str, float, int]] = {}  # job → (model, seconds, work)
+        self._closing = False
+        bridge.job_event.connect(self._on_event)
+
+    # ---- asking
+
+    def submit(self, requests: list[ImageRequest]) -> None:
+        """Queue these as one group. Raises what Jobs.submit_request raises, before any is queued."""
+        specs = [self._app.jobs.spec_of(request) for request in requests]
+        group = secrets.token_hex(8) if len(specs) > 1 else ""
+        export = self._app.default_export()
+        for request, spec in zip(requests, specs, strict=True):
+            job = self._app.jobs.submit(spec, title=request.prompt, export=export, group=group)
+            self._running.add(job)
+            self._model.show_job(self._app.jobs.get(job))
+        self.running_changed.emit(len(self._running))
+        for request in reversed(requests):
+            self._app.prompts.remember(request.prompt)
+
+    @Slot()
+    def cancel_all(self) -> None:
+        """Stop everything that Create shows as running or waiting."""
+        for entry in reversed(self._model.jobs):  # the last first, so that no waiting job starts in between
+            if entry.key in self._running:
+                self._app.jobs.cancel(entry.key)
+
+    @Slot(str)
+    def cancel_or_dismiss(self, job_id: str) -> None:
+        """Stop a running job; take a failed one's tile away."""
+        if job_id in self._running:
+            self._app.jobs.cancel(job_id)
+        else:
+            self._model.remove(job_id)
+
+    def dismiss_row(self, row: int) -> None:
+        entry = self._model.entry(row)
+        if isinstance(entry, JobEntry):
+            self.cancel_or_dismiss(entry.key)
+
+    # ---- hearing
+
+    @Slot(object)
+    def _on_event(self, event: JobEvent) -> None:
+        if event.kind == "finished":
+            self._finished(event)
+        elif event.kind == "artifact":
+            record_id = event.data.get("record")
+            if isinstance(record_id, str):
+                self._records.run(lambda: self._app.library.get(record_id), self._arrive, self.failed.emit)
+        elif event.kind in ("accepted", "planned", "node_started", "node_progress"):
+            self._progress(event)
+
+    def _progress(self, event: JobEvent) -> None:
+        try:
+            row = self._app.jobs.get(event.job)
+        except MissingModel:
+            return
+        if row.is_finished:
+            return
+        if event.job not in self._running:
+            self._running.add(event.job)
+            self.running_changed.emit(len(self._running))
+        self._model.show_job(row)
+        if self._app.settings.get("create.live_preview"):
+            preview = self._bridge.preview(event.job)
+            if preview is not None:
+                self._model.show_preview(event.job, preview)
+
+    def _finished(self, event: JobEvent) -> None:
+        self._running.discard(event.job)
+        self.running_changed.emit(len(self._running))
+        if event.data.get("outcome") == "failed":
+            try:
+                self._model.show_job(self._app.jobs.get(event.job))
+            except MissingModel:
+                self._model.remove(event.job)
+            self.failed.emit(str(event.data.get("error") or "The picture could not be made."))
+        else:
+            # After the pictures that are still on their way, so that no gap shows between tile and picture.
+            self._records.run(lambda: event.job, self._model.remove)
+
+    def _arrive(self, record: ResultRecord) -> None:
+        self._model.add_picture(record)
+        self._learn(record)
+        self.history_changed.emit()
+        self.arrived.emit(record.id)
+
+    # ---- the library
+
+    def load(self) -> None:
+        """Show the library's newest pictures and the queue's open jobs as soon as the store is open."""
+        self._records.run(self._read_recent, self._show_recent, self.failed.emit)
+
+    def _read_recent(self) -> list[ResultRecord]:
+        while not self._closing and not self._app.wait_ready(READY_POLL_SECONDS):
+            pass
+        return [] if self._closing else self._app.library.recent(RECENT)
+
+    def _show_recent(self, records: list[ResultRecord]) -> None:
+        here = {record.id for record in records}
+        newer = [record for record in self._model.pictures if record.id not in here]
+        self._model.set_pictures([*newer, *records])
+        for record in reversed(records):
+            self._learn(record)
+        for row in reversed(self._app.jobs.recent(50)):
+            if not row.is_finished:
+                self._running.add(row.id)
+                self._model.show_job(row)
+        self.running_changed.emit(len(self._running))
+        self.history_changed.emit()
+
+    # ---- how long it will take
+
+    def _learn(self, record: ResultRecord) -> None:
+        request = request_of(record.spec)
+        if request is None or not record.seconds or request.width is None or request.height is None:
+            return
+        work = work_of(request, (request.width, request.height), request.steps or 1)
+        self._runs[record.job] = (request.model.name, record.seconds, work)
+        while len(self._runs) > REMEMBERED_RUNS:
+            del self._runs[next(iter(self._runs))]
+
+    def estimate(self, session: CreateSession) -> str:
+        """What Generate will take, from what the same model took here before; "" before the first picture."""
+        request = session.request
+        past = [(seconds, work) for model, seconds, work in self._runs.values() if model == request.model.name]
+        steps = session.facts.recommended.steps if request.steps is None else request.steps
+        each = estimate_seconds(request, session.size, steps, past)
+        if each is None:
+            return ""
+        pictures = max(1, request.count) * max(1, len(session.prompts()))
+        what = "1 picture" if pictures == 1 else f"{pictures} pictures"
+        return f"{what}, {time_words(each * max(1, len(session.prompts())))}"
+
+    def close(self) -> None:
+        """Stop listening and wait for the worker."""
+        self._closing = True
+        self._bridge.job_event.disconnect(self._on_event)
+        self._records.close()
