@@ -55,6 +55,7 @@ class Jobs:
         self._active: dict[str, ActiveJob] = {}
         self._changed = threading.Condition(self._lock)
         self._next = 1
+        self._failures: dict[str, TesseraError] = {}
         self._learned: dict[str, float] = {}  # kind of run → seconds a step, measured
         self.store_ready = False
 
@@ -151,6 +152,12 @@ class Jobs:
             self._changed.wait_for(lambda: self._is_over(job_id), timeout)
         return self.get(job_id)
 
+    def failure(self, job_id: str) -> TesseraError:
+        """Why a job of this session failed, as the error it was; else what its row says."""
+        with self._lock:
+            found = self._failures.get(job_id)
+        return found or TesseraError(self.get(job_id).error or "it failed")
+
     def _is_over(self, job_id: str) -> bool:
         row = self._rows.get(job_id)
         return row is None or row.is_finished
@@ -201,7 +208,7 @@ class Jobs:
             spec = resolve(row.spec, self._models, self._store.blobs)
         except TesseraError as error:
             self._announce(job_id, "accepted", "", {})
-            self._finish(job_id, "failed", str(error))
+            self._fail(job_id, error)
             return
         self._replace(job_id, spec=spec)
         active.begin(_runs(spec), self._learned.get(_kind(spec)))
@@ -214,7 +221,7 @@ class Jobs:
         if cancelled:
             self._finish(job_id, "cancelled", "")
         elif lane is None:
-            self._finish(job_id, "failed", self._engine.error or "The engine could not be started.")
+            self._fail(job_id, TesseraError(self._engine.error or "the engine could not be started"))
         else:
             post = self._recorder.post
             lane.submit(
@@ -270,10 +277,15 @@ class Jobs:
             return
         if active.clock.seconds_per_step:
             self._learned[_kind(self._rows[job_id].spec)] = active.clock.seconds_per_step
-        error = ""
         if result.outcome == "failed":
-            error = str(result.error or (result.failures[0] if result.failures else "It failed."))
-        self._finish(job_id, result.outcome, error)
+            self._fail(job_id, result.error or (result.failures[0] if result.failures else TesseraError("it failed")))
+        else:
+            self._finish(job_id, result.outcome, "")
+
+    def _fail(self, job_id: str, error: TesseraError) -> None:
+        with self._lock:
+            self._failures[job_id] = error
+        self._finish(job_id, "failed", str(error))
 
     def _finish(self, job_id: str, status: Status, error: str) -> None:
         with self._lock:

@@ -176,5 +176,9 @@ def _seed(spec: JobSpec, index: int) -> int | None:
 def _export_request(record: ResultRecord, export: ExportTarget | None) -> ExportRequest | None:
     if export is None:
         return None
+    if record.facts.get("preview"):
+        return None  # shown, not saved
+    if not export.pattern:
+        return ExportRequest(export.folder, record.artifact.name or "picture.png")
     models = [v for n in record.spec.workflow.nodes for v in n.inputs.values() if isinstance(v, ModelRef)]
     return ExportRequest(export.folder, file_name(export.pattern, record, models[0].name if models else ""))

@@ -15,7 +15,8 @@ FINISHED: tuple[Status, ...] = ("succeeded", "failed", "cancelled", "interrupted
 
 @dataclass(frozen=True)
 class ExportTarget:
-    """Where finished pictures go as named files. `pattern` is without extension, in jobs.naming's syntax."""
+    """Where finished pictures go as named files. `pattern` is without extension, in jobs.naming's
+    syntax; an empty one takes the name that the workflow gave."""
 
     folder: Path
     pattern: str = "%date%-%prompt%-%seed%"
