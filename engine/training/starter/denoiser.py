@@ -179,7 +179,7 @@ class DenoiserTraining:
             restore_generator(self._rng, generator_state(np.random.default_rng(key)))
 
     def _batch(self) -> tuple[Any, Any, Any, Any]:
-        """Latents, tokens, time steps and noise of one batch, on the device. A tenth are without words, for guidance."""
+        """Latents, tokens, time steps and noise of one batch. A tenth are without words, for guidance."""
         import torch
 
         count, draw = self._preset.batch, self._noise

@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="a starter model folder in diffusers layout")
     parser.add_argument("--sampler", default="ddim", choices=sorted(DiffusersPainter.SAMPLERS))
     parser.add_argument("--steps", type=int, default=25)
-    parser.add_argument("--cfg", type=float, default=4.0)
+    parser.add_argument("--cfg", type=float, default=2.0)
     parser.add_argument("--quick", action="store_true", help="a third of the prompts")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--sheet", type=Path, help="write the pictures there, as one")

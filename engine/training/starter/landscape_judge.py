@@ -42,7 +42,8 @@ from engine.training.starter.scenes import (
 )
 
 _CAP = 40.0
-_PRESENT_BELOW = 11.0
+_PRESENT_BELOW = {"tree": 13.0, "house": 15.0, "boat": 18.0}
+"""Rendered ones score at most 5; where there is none, the nearest score is 14, 18 and 28."""
 _SUN_BELOW = 28.0
 """More, because a cloud may hide a part of it."""
 _FOOT_TOLERANCE = 0.12
@@ -82,7 +83,7 @@ def sees_object(picture: Picture, thing: LandscapeObject, scene: Landscape, with
     """Whether this tree, house or boat stands in the picture, with its middle in `within` when that is given."""
     scores = object_scores(picture, thing.kind, scene, within)
     best = min(scores, key=lambda variant: scores[variant])
-    return best == thing.variant and scores[best] < _PRESENT_BELOW
+    return best == thing.variant and scores[best] < _PRESENT_BELOW[thing.kind]
 
 
 def object_scores(picture: Picture, kind: str, scene: Landscape, within: Mask | None = None) -> dict[str, float]:

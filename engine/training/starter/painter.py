@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -31,14 +31,14 @@ class Settings:
     """How to sample. `sampler`: one of `DiffusersPainter.SAMPLERS`."""
 
     steps: int = 25
-    cfg: float = 4.0
+    cfg: float = 2.0
     sampler: str = "ddim"
 
 
 class DiffusersPainter:
     """Loads the folder in float32 and samples on `device`, `batch` pictures at a time."""
 
-    SAMPLERS = {
+    SAMPLERS: ClassVar[dict[str, str]] = {
         "ddim": "DDIMScheduler",
         "euler": "EulerDiscreteScheduler",
         "euler_ancestral": "EulerAncestralDiscreteScheduler",

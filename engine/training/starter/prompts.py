@@ -17,7 +17,6 @@ from engine.training.starter.scenes import (
     Figure,
     LandscapeObject,
     Scene,
-    ShapesScene,
     is_held_out,
     random_landscape,
     random_shapes,

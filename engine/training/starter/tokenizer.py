@@ -7,28 +7,27 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 MAX_LENGTH = 40
 """Tokens, with start and end."""
 
-GRAMMAR_WORDS = tuple(
-    """
-    a above an and at autumn background below beside black blue boat bottom brown by center cherry circle clouds dawn
-    day daytime desert diamond drawing field front gradient gray green heart hills house illustration in large left
-    middle moon mountains next night of on orange over picture pine pink purple red right ring sail sailboat sea sky
-    small snow snowy square star starry sun sunrise sunset teal the to top tree triangle under white with yellow
-    """.split()
-)
+_GRAMMAR = """
+a above an and at autumn background below beside black blue boat bottom brown by center cherry circle clouds dawn
+day daytime desert diamond drawing field front gradient gray green heart hills house illustration in large left
+middle moon mountains next night of on orange over picture pine pink purple red right ring sail sailboat sea sky
+small snow snowy square star starry sun sunrise sunset teal the to top tree triangle under white with yellow
+"""
+GRAMMAR_WORDS = tuple(_GRAMMAR.split())
 """Every word that `captions.write` uses."""
 
-SPARE_WORDS = tuple(
-    """
-    art bad beautiful best big blurry castle cat cloud cute detailed dog flower forest grey high hill lake landscape
-    low masterpiece mountain neon ocean painting photo pixel quality river sketch style tiny ugly watercolor , . -
-    """.split()
-)
+_SPARE = """
+art bad beautiful best big blurry castle cat cloud cute detailed dog flower forest grey high hill lake landscape
+low masterpiece mountain neon ocean painting photo pixel quality river sketch style tiny ugly watercolor , . -
+"""
+SPARE_WORDS = tuple(_SPARE.split())
 """Words that people are likely to type, each one token too, so that a later model can learn them."""
 
 
@@ -52,7 +51,7 @@ def _merges(words: list[str]) -> list[tuple[str, str]]:
     split = [[*word[:-1], word[-1] + "</w>"] for word in words]
     merges: list[tuple[str, str]] = []
     while any(len(pieces) > 1 for pieces in split):
-        pairs = Counter(pair for pieces in split for pair in zip(pieces, pieces[1:], strict=False))
+        pairs = Counter(pair for pieces in split for pair in pairwise(pieces))
         best = max(pairs, key=lambda pair: (pairs[pair], pair))
         merges.append(best)
         split = [_merged(pieces, best) for pieces in split]

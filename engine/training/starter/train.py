@@ -216,10 +216,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if plan.processes == 1:
         train(plan, resume=given.resume)
         return 0
-    from torch import multiprocessing
+    from torch.multiprocessing.spawn import spawn
 
     meeting = Path(tempfile.mkdtemp()) / "meeting"
-    multiprocessing.spawn(_worker, args=(plan, given.resume, str(meeting)), nprocs=plan.processes)
+    spawn(_worker, args=(plan, given.resume, str(meeting)), nprocs=plan.processes)
     return 0
 
 
