@@ -229,6 +229,8 @@ def describe(value: object) -> str:
         return "nothing"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, int) and value.bit_length() > 512:  # beyond some length Python refuses to write it out
+        return f"a number of {value.bit_length()} bits"
     if isinstance(value, (int, float)):
         return f"the number {clip(str(value), 24)}"
     if isinstance(value, str):

@@ -45,8 +45,9 @@ class TesseraError(Exception):
         super().__init__(self.sentence())
 
     def sentence(self) -> str:
-        lead = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{_ended(lead)} {_ended(self.fix)}" if self.fix else _ended(lead)
+        # A place is a file's or a field's own name: it is never given a capital letter.
+        lead = f"{self.where}: {_stopped(self.what)}" if self.where else _ended(self.what)
+        return f"{lead} {_ended(self.fix)}" if self.fix else lead
 
     def __str__(self) -> str:
         return self.sentence()
@@ -164,4 +165,9 @@ def _ended(text: str) -> str:
     if not text:
         return text
     text = text[0].upper() + text[1:] if text[0].isascii() and not text.startswith(("node “", "http")) else text
-    return text if text[-1] in ".?!…" else text + "."
+    return _stopped(text)
+
+
+def _stopped(text: str) -> str:
+    text = text.strip()
+    return text if not text or text[-1] in ".?!…" else text + "."

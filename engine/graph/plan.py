@@ -254,34 +254,35 @@ class OwnWire:
 def in_order(targets: Iterable[Step], problems: list[Problem]) -> list[Step]:
     """The targets and all they need, inputs first. Each cycle becomes a problem naming the nodes on it."""
     ordered: list[Step] = []
+    path: list[Step] = []  # the open steps, from a target to the one looked at
     stack = [s for s in targets if s.mark == 0]
     stack.reverse()
     while stack:
         step = stack[-1]
         if step.mark == 0:
             step.mark = 1
+            path.append(step)
             size = len(stack)
             for wire in step.wires:
                 mark = wire[1].mark
                 if mark == 0:
                     stack.append(wire[1])
                 elif mark == 1:
-                    problems.append(_cycle(step, wire, stack))
+                    problems.append(_cycle(step, wire, path))
             if len(stack) > size:
                 continue
         stack.pop()
         if step.mark == 1:
             step.mark = 2
+            path.pop()
             ordered.append(step)
     return ordered
 
 
-def _cycle(step: Step, wire: Wire, stack: list[Step]) -> Problem:
-    # Between the last visit of `source` and the top, the open steps are the path that leads back to it.
-    source = wire[1]
-    path = [s.id for s in stack if s.mark == 1]
-    path = path[path.index(source.id) : path.index(step.id) + 1] if step.id in path else [source.id]
-    names = [clip(p, 24) for p in path]
+def _cycle(step: Step, wire: Wire, path: list[Step]) -> Problem:
+    """The problem of a wire that leads from `step`, the end of the path, back to a step on it."""
+    circle = path[next(i for i, s in enumerate(path) if s is wire[1]) :]
+    names = [clip(s.id, 24) for s in circle]
     shown = names if len(names) <= 6 else [*names[:3], "…", *names[-2:]]
     text = " ← ".join([*shown, names[0]])
     return Problem("cycle", f"the nodes form a circle ({text})", "Cut one of these links", step.id, wire[0])

@@ -155,13 +155,17 @@ def _read_float(schema: InputSchema) -> Reader:
     return read
 
 
+def _short(number: float) -> str:
+    return str(int(number)) if number == int(number) else f"{number:g}"
+
+
 def _range_words(schema: InputSchema) -> str:
     low, high = schema.minimum, schema.maximum
     if low is not None and high is not None:
-        return f" from {low:g} to {high:g}" if high < 1e6 else f" from {low:g} to {high:.0f}"
+        return f" from {_short(low)} to {_short(high)}"
     if low is not None:
-        return f" of {low:g} or more"
-    return f" of {high:g} or less" if high is not None else ""
+        return f" of {_short(low)} or more"
+    return f" of {_short(high)} or less" if high is not None else ""
 
 
 def _read_text(schema: InputSchema) -> Reader:
@@ -268,7 +272,7 @@ def encode_any(value: Any) -> Reading:
         raise WrongValue("too_deep", "the value is nested too deeply", "Give a flatter value") from None
     except ValueError:
         raise WrongValue(
-            "not_finite", "the value holds a number that is not finite", "Give finite numbers only"
+            "not_finite", "the value holds a number that is not finite or beyond all bounds", "Give finite numbers only"
         ) from None
     except TypeError:
         raise WrongValue("wrong_type", f"{describe(value)} can't stand in a document", "Give a plain value") from None

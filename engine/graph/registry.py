@@ -113,8 +113,10 @@ class Registry:
         """A new registry with these decorated functions added; a type already known is replaced."""
         added = [definition_of(f) for f in functions]
         names = {d.schema.type for d in added}
-        kept = [t.definition for name, t in self._types.items() if name not in names]
-        return Registry([*kept, *added])
+        new = Registry(added)
+        kept = {name: found for name, found in self._types.items() if name not in names}
+        new._types = MappingProxyType({**kept, **new._types})
+        return new
 
     def __len__(self) -> int:
         return len(self._types)
