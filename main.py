@@ -19,7 +19,8 @@ def unfit_python():
 
     running = "%d.%d" % sys.version_info[:2] + ("" if sys.maxsize > 2**32 else " (32-bit)")
     others = ["python3.%d" % minor for minor in range(NEWEST[1], OLDEST[1] - 1, -1)]
-    found = [name for name in others if shutil.which(name) and name != "python" + running]
+    which = getattr(shutil, "which", lambda name: None)  # Python 2 lacks it
+    found = [name for name in others if which(name) and name != "python" + running]
     remedy = "Start it with: %s main.py" % found[0] if found else "Install one of those and start it with that."
     return "Tessera Studio needs Python 3.11, 3.12 or 3.13 (64-bit), and this is Python %s. %s" % (running, remedy)
 

@@ -21,7 +21,7 @@ _NO_NETWORK = re.compile(
     "getaddrinfo failed|No route to host"
 )
 _NO_SPACE = re.compile(r"No space left on device|\[Errno 28\]|not enough space on the disk|Disk quota exceeded")
-_NO_MATCH = re.compile(r"No matching distribution found for (\S+)")
+_NO_MATCH = re.compile(r"No matching distribution found for (\S+)|Cannot install (.+?) because these package versions")
 
 
 class PipFailed(Exception):
@@ -118,10 +118,9 @@ def failure(output: str, log: Path) -> PipFailed:
             "was downloaded is kept.",
         )
     if found := _NO_MATCH.search(output):
-        return PipFailed(
-            "match",
-            f"pip’s index has no build of {found.group(1)} for this Python and system. The details are in {log}.",
-        )
+        package = found.group(1) or found.group(2)
+        text = f"pip’s index has no build of {package} for this Python and system. The details are in {log}."
+        return PipFailed("match", text)
     errors = [line.strip() for line in output.splitlines() if line.strip().startswith("ERROR:")]
     reason = errors[-1].removeprefix("ERROR:").strip().rstrip(".") if errors else "it gave no reason"
     return PipFailed("other", f"pip could not install the packages: {reason}. The details are in {log}.")

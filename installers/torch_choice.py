@@ -86,9 +86,9 @@ def choose(
         arguments = ("--extra-index-url", f"{index}/{tag}")
     elif tag not in (plain, "cpu"):
         note = (
-                f"pip’s own index may not hold the build {tag} for this card: to be sure of it, set {INDEX_VARIABLE} "
-                "to the wheel address that PyTorch’s “Get started” page names, without its last part, and start again."
-            )
+            f"pip’s own index may not hold the build {tag} for this card: to be sure of it, set {INDEX_VARIABLE} "
+            "to the wheel address that PyTorch’s “Get started” page names, without its last part, and start again."
+        )
     return TorchChoice(tag, str(row["label"]), requirement, arguments, float(row["disk_gib"]), note)
 
 
