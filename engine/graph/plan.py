@@ -115,7 +115,8 @@ def build_plan(
             problems.append(_dangling(step.id, name, link, flat))
             continue
         if not source.known:
-            continue  # the unknown node is a problem of its own
+            step.wires.append((name, source, 0, -1))  # the unknown node is a problem of its own
+            continue
         slot = source.kind.output_slots.get(link.output)
         if slot is None:
             known_outputs = source.kind.output_names
