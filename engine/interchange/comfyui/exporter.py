@@ -264,7 +264,8 @@ class _Exporter:
             node = nodes.get(socket.node)
             if socket.name == name and node is not None and not node.type.startswith(SUBGRAPH):
                 known = classes().get(self._class_name(node))
-                types = {i.name: i.type for i in (*known.sockets, *known.widgets)} if known else {}
+                sockets = {s.name: s.type for s in known.sockets} if known else {}
+                types = {**sockets, **({w.name: w.type for w in known.widgets} if known else {})}
                 for comfy, kind in types.items():
                     if self._our_name(node, comfy) == socket.socket:
                         return kind
