@@ -302,6 +302,8 @@ class MainWindow(QMainWindow):
         self.save()
         self.memory.close()
         self.filmstrip.close_down()
+        for page in self._pages.values():
+            page.close_down()
         self.bridge.close()
         self.actions_.close()
         super().closeEvent(event)

@@ -45,5 +45,8 @@ class Workspace(QWidget):
     def start_with(self, prompt: str) -> None:
         """Fill in `prompt` and make the picture: the first picture in one click."""
 
+    def close_down(self) -> None:
+        """The window closes: keep what must be kept, and leave no thread or timer behind."""
+
     def set_mode(self, mode: str) -> None:
         """"simple" shows what a first picture needs, "advanced" every setting."""

@@ -38,6 +38,7 @@ class Details(QWidget):
         self._copy.clicked.connect(self.copy_wanted)
         outer.addWidget(self._copy)
         self._values: dict[str, str] = {}
+        self._record: ResultRecord | None = None
         theme.notifier.changed.connect(self._rescale)
         self._rescale()
         self.show_record(None)
@@ -49,12 +50,16 @@ class Details(QWidget):
 
     @Slot()
     def _rescale(self) -> None:
-        self.setFixedWidth(theme.px(WIDTH))
+        self.setMinimumWidth(theme.px(WIDTH))
 
     def show_record(self, record: ResultRecord | None) -> None:
+        if record is not None and record == self._record:
+            return
+        self._record = record
         while (item := self._column.takeAt(0)) is not None:
             widget = item.widget()
             if widget is not None:
+                widget.hide()
                 widget.deleteLater()
         self._values = {} if record is None else facts_of(record)
         self._copy.setEnabled(record is not None)

@@ -12,6 +12,7 @@ from engine.recipes.vocabulary import unknown_words_sentence
 from studio_app.application import Application
 from studio_app.documents.create_session import CreateSession, ModelFacts, SessionChange
 from studio_app.models.index import ModelEntry
+from studio_app.styles import Style
 from ui import theme
 from ui.create.advanced import Advanced
 from ui.create.background import Background
@@ -27,6 +28,7 @@ from ui.widgets.containers import Fold
 from ui.widgets.layouts import Column, Row
 
 COLUMN_WIDTH = 376
+SCROLL_BAR = 10
 RECENT_PROMPTS = 20
 # What is wrong here is said at the field; the rest is said above Generate.
 PLACED = ("prompt", "mask", "strength")
@@ -87,8 +89,8 @@ class CreateForm(QWidget):
         self._scroll.setWidgetResizable(True)
         self._scroll.setFrameShape(QFrame.Shape.NoFrame)
         self._scroll.setAccessibleName("Settings")
-        inside = QWidget()
-        column = Column(inside, spacing=2.5, margins=(2, 2, 2, 2))
+        self._inside = QWidget()
+        column = Column(self._inside, spacing=2.5, margins=(2, 2, 1, 2))
         prompt = Section("Prompt", self.insert_button, self.recent_button, self.several_button)
         for widget in (self.prompt, self.prompt_count, self.prompt_hint, self.words_hint):
             prompt.add(widget)
@@ -107,10 +109,10 @@ class CreateForm(QWidget):
             section.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
             column.addWidget(section)
         column.addStretch(1)
-        self._scroll.setWidget(inside)
+        self._scroll.setWidget(self._inside)
         whole.addWidget(self._scroll, 1)
         whole.addWidget(Line())
-        bottom = Row(margins=(2, 1.5, 2, 2))
+        bottom = Row(margins=(2, 1.5, 2, 1.5))
         bottom.addWidget(self.bar)
         whole.addLayout(bottom)
 
@@ -130,6 +132,8 @@ class CreateForm(QWidget):
     @Slot()
     def _rescale(self) -> None:
         self.setFixedWidth(theme.px(COLUMN_WIDTH))
+        # Room for the scroll bar is always kept, so that unfolding moves nothing sideways.
+        self._inside.setFixedWidth(theme.px(COLUMN_WIDTH - SCROLL_BAR))
 
     # ---- the model
 
@@ -150,8 +154,7 @@ class CreateForm(QWidget):
         if entry is not None:
             self._session.set_facts(ModelFacts(entry.defaults, entry.vocabulary, entry.supports_negative))
         styles = [
-            StyleFacts(style.id, style.name, style.use, style.support_sentence(entry))
-            for style in self._app.styles.all()
+            StyleFacts(style.id, style.name, style.use, _style_hint(style, entry)) for style in self._app.styles.all()
         ]
         self.styles.set_styles(styles)
         self.all_styles.setText(f"All {len(styles)}")
@@ -204,7 +207,7 @@ class CreateForm(QWidget):
         style = self._session.request.style or "none"
         self.styles.show_choice(style)
         chosen = next((item for item in self._app.styles.all() if item.id == style), None)
-        self.style_hint.say("" if chosen is None else chosen.support_sentence(self.model_entry()))
+        self.style_hint.say("" if chosen is None else _style_hint(chosen, self.model_entry()))
 
     def _show_shape(self) -> None:
         self.shapes.show_sizes(self._session.shape_size)
@@ -328,3 +331,8 @@ class CreateForm(QWidget):
     def _pop_up(self, menu: QMenu, button: QWidget) -> None:
         menu.aboutToHide.connect(menu.deleteLater)
         menu.popup(button.mapToGlobal(QPoint(0, button.height())))
+
+
+def _style_hint(style: Style, entry: ModelEntry | None) -> str:
+    """Why the model does not honour a style; a style that adds no words can always be honoured."""
+    return style.support_sentence(entry) if style.prompt or style.negative else ""

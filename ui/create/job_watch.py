@@ -20,7 +20,6 @@ from ui.create.results_model import JobEntry, ResultsModel
 
 RECENT = 200
 REMEMBERED_RUNS = 12
-READY_POLL_SECONDS = 0.25
 
 
 class JobWatch(QObject):
@@ -40,8 +39,10 @@ class JobWatch(QObject):
         self._background = background
         self._running: set[str] = set()
         self._runs: dict[str, tuple[str, float, int]] = {}  # job → (model, seconds, work)
-        self._closing = False
         bridge.job_event.connect(self._on_event)
+        bridge.ready.connect(self.load)
+        if app.wait_ready(0):
+            self.load()
 
     # ---- asking
 
@@ -128,14 +129,10 @@ class JobWatch(QObject):
 
     # ---- the library
 
+    @Slot()
     def load(self) -> None:
-        """Show the library's newest pictures and the queue's open jobs as soon as the store is open."""
-        self._records.run(self._read_recent, self._show_recent, self.failed.emit)
-
-    def _read_recent(self) -> list[ResultRecord]:
-        while not self._closing and not self._app.wait_ready(READY_POLL_SECONDS):
-            pass
-        return [] if self._closing else self._app.library.recent(RECENT)
+        """Show the library's newest pictures and the queue's open jobs. The store must be open."""
+        self._records.run(lambda: self._app.library.recent(RECENT), self._show_recent, self.failed.emit)
 
     def _show_recent(self, records: list[ResultRecord]) -> None:
         here = {record.id for record in records}
@@ -162,19 +159,19 @@ class JobWatch(QObject):
             del self._runs[next(iter(self._runs))]
 
     def estimate(self, session: CreateSession) -> str:
-        """What Generate will take, from what the same model took here before; "" before the first picture."""
+        """What Generate will take, from what the same model took here before."""
         request = session.request
         past = [(seconds, work) for model, seconds, work in self._runs.values() if model == request.model.name]
         steps = session.facts.recommended.steps if request.steps is None else request.steps
         each = estimate_seconds(request, session.size, steps, past)
         if each is None:
-            return ""
+            return "The first picture also loads the model"
         pictures = max(1, request.count) * max(1, len(session.prompts()))
         what = "1 picture" if pictures == 1 else f"{pictures} pictures"
         return f"{what}, {time_words(each * max(1, len(session.prompts())))}"
 
     def close(self) -> None:
         """Stop listening and wait for the worker."""
-        self._closing = True
         self._bridge.job_event.disconnect(self._on_event)
+        self._bridge.ready.disconnect(self.load)
         self._records.close()

@@ -169,4 +169,8 @@ class PromptEdit(QPlainTextEdit):
         wanted = int(self.document().size().height())  # a plain text document measures its height in lines
         lines = max(self._lines, min(self._most, wanted))
         frame = 2 * round(self.document().documentMargin()) + theme.px(10) + 2 * theme.px(1)
+        needs_bar = wanted > self._most
+        self.setVerticalScrollBarPolicy(
+            Qt.ScrollBarPolicy.ScrollBarAsNeeded if needs_bar else Qt.ScrollBarPolicy.ScrollBarAlwaysOff
+        )
         self.setFixedHeight(lines * self.fontMetrics().lineSpacing() + frame)

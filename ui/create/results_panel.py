@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import QItemSelection, QModelIndex, QPoint, Qt, Signal, Slot
-from PySide6.QtGui import QImage, QPixmap
+from PySide6.QtGui import QImage, QKeyEvent, QKeySequence, QPixmap
 from PySide6.QtWidgets import QMenu, QSlider, QStackedWidget, QWidget
 
 from engine.contracts.results import ResultRecord
@@ -13,12 +13,11 @@ from studio_app.application import Application
 from ui import theme
 from ui.create.background import Background
 from ui.create.details import Details
-from ui.create.form_parts import Hint
 from ui.create.results_model import PictureEntry, ResultsModel, describe_entry
 from ui.create.results_view import LARGEST_TILE, SMALLEST_TILE, USUAL_TILE, ResultsView
 from ui.panels.thumbnails import Thumbnails
 from ui.viewer.image_view import ImageView
-from ui.widgets.basics import Button, ElidedLabel, IconButton, Label, Line, Panel, describe
+from ui.widgets.basics import Button, ElidedLabel, IconButton, Label, Panel, describe
 from ui.widgets.containers import EmptyState
 from ui.widgets.layouts import Column, Row
 
@@ -29,7 +28,13 @@ ACTIONS = (
     ("picture.copy", "copy", "Copy", "Copies the picture to the clipboard.", "Ctrl+C"),
     ("picture.use_as_input", "image-plus", "Use as input", "Starts the next picture from this one.", "Ctrl+I"),
     ("picture.variations", "shuffle", "Make variations", "Makes more like this one.", "Ctrl+M"),
-    ("picture.reuse_settings", "undo", "Use its settings", "Brings its prompt and settings back.", "Ctrl+U"),
+    (
+        "picture.reuse_settings",
+        "sliders-horizontal",
+        "Use its settings",
+        "Brings prompt and settings back.",
+        "Ctrl+U",
+    ),
     ("picture.delete", "trash-2", "Delete", "Takes the picture out of the library.", "Delete"),
 )
 
@@ -85,7 +90,6 @@ class ResultsPanel(QWidget):
         self._update()
 
     def _make(self) -> None:
-        self.notice = Hint("info", "text_muted")
         self.back = IconButton("chevron-left", "Back to all results", "Shows all results again.", shortcut="Esc")
         self.title = ElidedLabel("Results", "heading")
         self.tile_size = QSlider(Qt.Orientation.Horizontal)
@@ -102,7 +106,7 @@ class ResultsPanel(QWidget):
         self.action_buttons: dict[str, IconButton] = {}
         for command, icon, name, tip, shortcut in ACTIONS:
             self.action_buttons[command] = IconButton(icon, name, tip, shortcut=shortcut)
-        self.details_button = IconButton("info", "Details", "Shows what the picture was made of.", checkable=True)
+        self.details_button = IconButton("info", "Details", "Shows what the picture was made of.")
         self.grid = ResultsView(self._model, self._pixmap)
         self.view = ImageView()
         self.empty = EmptyState(
@@ -114,11 +118,7 @@ class ResultsPanel(QWidget):
         self.details = Details()
 
     def _lay_out(self) -> None:
-        outer = Row(self, spacing=0)
-        middle = Column(spacing=0)
-        notice = Row(margins=(2, 1.5, 2, 0))
-        notice.addWidget(self.notice)
-        middle.addLayout(notice)
+        middle = Column(self, spacing=0)
         header = Row(spacing=0.5, margins=(2, 1, 2, 1))
         header.addWidget(self.back)
         header.addWidget(self.title, 1)
@@ -138,12 +138,6 @@ class ResultsPanel(QWidget):
         foot = Row(margins=(2, 1, 2, 1))
         foot.addWidget(self.message)
         middle.addLayout(foot)
-        outer.addLayout(middle, 1)
-        self._details_line = Line(vertical=True)
-        outer.addWidget(self._details_line)
-        outer.addWidget(self.details)
-        self.details.hide()
-        self._details_line.hide()
 
     def _connect(self) -> None:
         self.back.clicked.connect(self.show_grid)
@@ -160,14 +154,13 @@ class ResultsPanel(QWidget):
         self.view.zoom_changed.connect(self._show_zoom)
         self.view.drag_wanted.connect(self.drag_wanted)
         self.grid.opened.connect(self._opened)
-        self.grid.delete_wanted.connect(self._delete_pressed)
         self.grid.selectionModel().selectionChanged.connect(self._selected)
         self.grid.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.grid.customContextMenuRequested.connect(self._grid_menu)
         self.view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.view.customContextMenuRequested.connect(self._view_menu)
         self.empty.button.clicked.connect(self.first_wanted)
-        self.details_button.toggled.connect(self._details_toggled)
+        self.details_button.clicked.connect(self._sender_of("view.inspector"))
         for command, button in self.action_buttons.items():
             button.clicked.connect(self._sender_of(command))
         self._model.rowsInserted.connect(self._update)
@@ -253,18 +246,9 @@ class ResultsPanel(QWidget):
         if isinstance(entry, PictureEntry):
             self.open(entry.record.id)
 
-    @Slot()
-    def _delete_pressed(self) -> None:
-        self.action_wanted.emit("picture.delete")
-
     @Slot(QItemSelection, QItemSelection)
     def _selected(self, chosen: QItemSelection, left: QItemSelection) -> None:
         self._update()
-
-    @Slot(bool)
-    def _details_toggled(self, shown: bool) -> None:
-        self.details.setVisible(shown)
-        self._details_line.setVisible(shown)
 
     @Slot(float)
     def _show_zoom(self, percent: float) -> None:
@@ -312,6 +296,15 @@ class ResultsPanel(QWidget):
             self.title.setText("Results" if len(chosen) < 2 else f"{len(chosen)} pictures chosen")
         self.details.show_record(chosen[0] if len(chosen) == 1 else None)
         self.selection_changed.emit()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Keys that the grid and the large view leave over: Delete and Ctrl+C are about the chosen picture."""
+        if event.key() == Qt.Key.Key_Delete:
+            self.action_wanted.emit("picture.delete")
+        elif event.matches(QKeySequence.StandardKey.Copy):
+            self.action_wanted.emit("picture.copy")
+        else:
+            super().keyPressEvent(event)
 
     def close_down(self) -> None:
         """Wait for what the workers still do."""

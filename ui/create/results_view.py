@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import QAbstractItemModel, QEvent, QPointF, QRect, QRectF, QSize, Qt, Signal, Slot
-from PySide6.QtGui import QKeyEvent, QMouseEvent, QPainter, QPainterPath, QPen, QPixmap, QTextOption
+from PySide6.QtGui import QKeyEvent, QKeySequence, QMouseEvent, QPainter, QPainterPath, QPen, QPixmap, QTextOption
 from PySide6.QtWidgets import QFrame, QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
 from engine.contracts.results import ResultRecord
@@ -137,13 +137,12 @@ class TileDelegate(QStyledItemDelegate):
 
 
 class ResultsView(QListView):
-    """Arrows move, Enter opens, Delete removes, Escape leaves; pictures can be dragged out.
+    """Arrows move, Enter opens; pictures can be dragged out. Delete and Ctrl+C are left to the panel.
 
-    `opened(row)`, `delete_wanted`, `job_cancel_wanted(job id)`.
+    `opened(row)`, `job_cancel_wanted(job id)`.
     """
 
     opened = Signal(int)
-    delete_wanted = Signal()
     job_cancel_wanted = Signal(str)
 
     def __init__(self, model: ResultsModel, pixmap: PixmapSource, parent: QWidget | None = None) -> None:
@@ -188,8 +187,8 @@ class ResultsView(QListView):
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.currentIndex().isValid():
             self.opened.emit(self.currentIndex().row())
-        elif event.key() == Qt.Key.Key_Delete:
-            self.delete_wanted.emit()
+        elif event.matches(QKeySequence.StandardKey.Copy):
+            event.ignore()  # QListView would copy the tile's text; the panel copies the picture
         else:
             super().keyPressEvent(event)
 

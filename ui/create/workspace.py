@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from PySide6.QtCore import Qt, QTimer, Slot
 from PySide6.QtGui import QCloseEvent, QDrag, QDragEnterEvent, QDropEvent, QGuiApplication, QImage
-from PySide6.QtWidgets import QFileDialog
+from PySide6.QtWidgets import QFileDialog, QWidget
 
 from engine.contracts.errors import TesseraError
 from engine.contracts.references import BlobRef, ModelRef
@@ -55,6 +55,7 @@ class CreateWorkspace(Workspace):
         self.session.set_seed_locked(app.settings.get("create.seed_locked"))
         self._background = Background(self)
         self._offered: ImageRequest | None = None
+        self._mode = "simple"
         self.model_of_results = ResultsModel(self)
         self.form = CreateForm(app, self.session, self._background)
         self.results = ResultsPanel(app, self.model_of_results, self._background)
@@ -71,9 +72,7 @@ class CreateWorkspace(Workspace):
         self._save_timer.setInterval(SAVE_AFTER_MS)
         self._commands = self._bind_commands()
         self._connect()
-        self._show_notice()
         self._show_estimate()
-        self.watch.load()
 
     def _connect(self) -> None:
         self._save_timer.timeout.connect(self._save)
@@ -124,7 +123,11 @@ class CreateWorkspace(Workspace):
 
     @Slot(str)
     def _do(self, command: str) -> None:
-        self._commands[command]()
+        handler = self._commands.get(command)
+        if handler is not None:
+            handler()
+        else:
+            self._app.commands.run(command)
 
     def _with_chosen(self, act: Callable[[ResultRecord], object]) -> None:
         chosen = self.results.chosen()
@@ -287,15 +290,7 @@ class CreateWorkspace(Workspace):
         if "seed_locked" in change.fields:
             self._keep("create.seed_locked", self.session.seed_locked)
         if "model" in change.fields:
-            self._show_notice()
             self.model_changed.emit(self.session.request.model)
-
-    def _show_notice(self) -> None:
-        entry = self.form.model_entry()
-        if entry is None:
-            self.results.notice.say(f"The model “{self.session.request.model.name}” is not on this machine.")
-        else:
-            self.results.notice.say(entry.notice)
 
     @Slot()
     def _show_estimate(self) -> None:
@@ -326,7 +321,12 @@ class CreateWorkspace(Workspace):
         self.results.open(record_id)
 
     def set_mode(self, mode: str) -> None:
-        self.form.advanced_fold.set_open(mode == "advanced")
+        if mode != self._mode:  # the fold stays as it was left until the person chooses another mode
+            self._mode = mode
+            self.form.advanced_fold.set_open(mode == "advanced")
+
+    def inspector(self) -> QWidget:
+        return self.results.details
 
     def save_state(self) -> dict[str, Any]:
         self._save()
@@ -334,13 +334,13 @@ class CreateWorkspace(Workspace):
             "advanced": self.form.advanced_fold.is_open(),
             "all_styles": self.form.all_styles.isChecked(),
             "tile": self.results.tile_size.value(),
-            "details": self.results.details_button.isChecked(),
+            "mode": self._mode,
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
         self.form.advanced_fold.set_open(state.get("advanced") is True)
         self.form.all_styles.setChecked(state.get("all_styles") is True)
-        self.results.details_button.setChecked(state.get("details") is True)
+        self._mode = "advanced" if state.get("mode") == "advanced" else "simple"
         if isinstance(state.get("tile"), int):
             self.results.tile_size.setValue(state["tile"])
 
