@@ -47,7 +47,7 @@ class ConditioningEntry:
     """One prompt's embedding and where and when it holds.
 
     embedding  float32 CPU tensor [1, tokens, width]; pooled [1, width] where the family has one
-    area       (x, y, width, height) as fractions 0..1, or None for everywhere
+    area       (x, y, width, height) as fractions 0..1, or in latent cells when area_in_cells; None for everywhere
     mask       float32 array [H, W] in 0..1 or None
     steps      (start, end) as fractions of the run, 0..1
     extras     family-specific tensors and numbers (guidance, references, controls)
@@ -60,6 +60,7 @@ class ConditioningEntry:
     mask: npt.NDArray[np.float32] | None = None
     steps: tuple[float, float] = (0.0, 1.0)
     extras: tuple[tuple[str, Any], ...] = ()
+    area_in_cells: bool = False
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,8 @@ def region_weight(entry: ConditioningEntry, like: torch.Tensor) -> torch.Tensor:
     weight = torch.ones((1, 1, height, width), device=like.device)
     if entry.area is not None:
         x, y, w, h = entry.area
+        if entry.area_in_cells:
+            x, y, w, h = x / width, y / height, w / width, h / height
         inside = torch.zeros_like(weight)
         left, top = round(x * width), round(y * height)
         inside[..., top : max(top + 1, round((y + h) * height)), left : max(left + 1, round((x + w) * width))] = 1.0
