@@ -23,7 +23,7 @@ from pathlib import Path
 from installers import stamp as stamps
 from installers import system_libraries, torch_choice
 from installers.console import Console, duration, size
-from installers.environment import ROOT, venv_folder, venv_python
+from installers.environment import ROOT, is_root, venv_folder, venv_python
 from installers.lock import only_one
 from installers.pip_run import PipFailed, install
 from installers.repair import clear_broken
@@ -111,7 +111,7 @@ def _check_display(display: str, project: Project) -> None:
         return
     lacking = system_libraries.missing(system_libraries.read_libraries(project.folder), display)
     if lacking:
-        raise SetupFailed(system_libraries.sentence(lacking, root=_is_root()), EXIT_MISSING)
+        raise SetupFailed(system_libraries.sentence(lacking, root=is_root()), EXIT_MISSING)
 
 
 def _remember_display(display: str, project: Project) -> None:
@@ -195,7 +195,7 @@ class _SetUp:
             name = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
             raise SetupFailed(
                 "This Python can’t make environments: its ensurepip is missing. On Debian and Ubuntu, install it with: "
-                f"{'' if _is_root() else 'sudo '}apt-get install -y {name}",
+                f"{'' if is_root() else 'sudo '}apt-get install -y {name}",
                 EXIT_MISSING,
             )
         self.console.start("Environment")
@@ -283,10 +283,6 @@ class _SetUp:
         )
         for name in dict.fromkeys((RUN, part)):
             stamp.write(self.venv, name)
-
-
-def _is_root() -> bool:
-    return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 def _last_line(text: str) -> str:

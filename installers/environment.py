@@ -88,6 +88,11 @@ def hand_over(python: Path, arguments: Sequence[str]) -> NoReturn:
             continue  # the child got it too, and decides
 
 
+def is_root() -> bool:
+    """Whether this process may install packages of the system without sudo."""
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
 def _cores() -> int:
     """The cores this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -15,12 +15,14 @@ from installers.environment import (
     display_kind,
     frozen,
     hand_over,
+    is_root,
     runs_in,
     set_process_variables,
     venv_folder,
     venv_python,
 )
 
+EXIT_BAD_INPUT = 2
 EXIT_MISSING = 3
 EXIT_NO_DISPLAY = 6
 
@@ -28,6 +30,17 @@ NO_DISPLAY = (
     "There is no display here, so the window can’t open. From the command line use: "
     'main.py generate "a red circle on a blue background" -o picture.png'
 )
+
+# The command line's own help needs the packages; before they are there, this is it. A test compares the names.
+COMMANDS = ("generate", "run", "validate", "nodes", "models", "doctor", "bench", "test")
+HELP = f"""Tessera Studio makes pictures with diffusion models on this machine.
+
+  main.py                     opens the window
+  main.py COMMAND --help      says more about one of: {", ".join(COMMANDS)}
+  main.py --version
+
+The first start sets up what the studio needs, in the folder .venv here; that takes some minutes and about 2 GiB, and
+needs the network. After that nothing leaves this machine."""
 
 # Set where something else provides the packages (a container, a packager): the running Python is used as it is.
 NO_SETUP_VARIABLE = "TESSERA_NO_SETUP"
@@ -37,10 +50,12 @@ def main(arguments: Sequence[str]) -> int:
     """Run the studio with `arguments` (without the program's name); the exit code."""
     set_process_variables()
     if arguments[:1] in (["--version"], ["-V"]):
-        print(f"Tessera Studio {version()}")
+        from studio_app.version import VERSION
+
+        print(f"Tessera Studio {VERSION}")
         return 0
     display = ""
-    if not arguments:
+    if opens_window(arguments):
         display = display_kind()
         if not display:
             print(NO_DISPLAY, file=sys.stderr)
@@ -50,12 +65,27 @@ def main(arguments: Sequence[str]) -> int:
     return _in_the_environment(arguments, display)
 
 
+def opens_window(arguments: Sequence[str]) -> bool:
+    """Whether there is no command: nothing, or nothing but where the data are."""
+    if not arguments:
+        return True
+    if len(arguments) == 2:
+        return arguments[0] == "--data-dir"
+    return len(arguments) == 1 and arguments[0].startswith("--data-dir=")
+
+
 def _in_the_environment(arguments: Sequence[str], display: str) -> int:
     venv = venv_folder()
     part = stamp.TEST if arguments[:1] == ["test"] else stamp.RUN
     if not is_ready(part, display):
         if runs_in(venv):  # it may have to be replaced, which it can't do to itself
             hand_over_to_base(arguments)
+        if {"-h", "--help"} & set(arguments):
+            print(HELP)
+            return 0
+        if arguments and arguments[0] not in (*COMMANDS, "--data-dir") and not arguments[0].startswith("--data-dir="):
+            print(f"There is no command “{arguments[0]}”. Use one of: {', '.join(COMMANDS)}.", file=sys.stderr)
+            return EXIT_BAD_INPUT
         from installers.bootstrap import SetupFailed, ensure
 
         # The suite opens its windows offscreen, and needs for that what every window needs.
@@ -91,8 +121,8 @@ def hand_over_to_base(arguments: Sequence[str]) -> None:
 
 def dispatch(arguments: Sequence[str]) -> int:
     """Run the command in this interpreter."""
-    if not arguments:
-        return _window()
+    if opens_window(arguments):
+        return _window(arguments)
     if arguments[0] == "test":
         from installers.suite import main as suite
 
@@ -102,7 +132,7 @@ def dispatch(arguments: Sequence[str]) -> int:
     return command_line(list(arguments))
 
 
-def _window() -> int:
+def _window(arguments: Sequence[str]) -> int:
     try:
         from ui.main_window import run
     except ImportError:
@@ -112,14 +142,6 @@ def _window() -> int:
         lacking = system_libraries.missing(system_libraries.read_libraries(ROOT), display_kind())
         if not lacking:
             raise
-        print(system_libraries.sentence(lacking, root=os.geteuid() == 0), file=sys.stderr)
+        print(system_libraries.sentence(lacking, root=is_root()), file=sys.stderr)
         return EXIT_MISSING
-    return run([])
-
-
-def version() -> str:
-    """The studio's version, from the one place that has it."""
-    import tomllib
-
-    with open(ROOT / "pyproject.toml", "rb") as file:
-        return str(tomllib.load(file)["project"]["version"])
+    return run(list(arguments))
