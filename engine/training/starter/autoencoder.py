@@ -175,10 +175,10 @@ class AutoencoderTraining:
             posterior = self._vae.encode(pixels).latent_dist
             latents = posterior.mode().float()
             if self._before is None and not self._decoder_only:
-                latents = posterior.sample().float()
-            noise = torch.randn(latents.shape, generator=self._noise).to(self._device)
+                latents = latents + posterior.std.float() * self._normal(latents.shape)
             strength = torch.rand(len(latents), 1, 1, 1, generator=self._noise).to(self._device)
-            decoded = self._vae.decode(latents + noise * strength * _NOISE / self._scaling).sample.float()
+            noise = self._normal(latents.shape) * strength * _NOISE / self._scaling
+            decoded = self._vae.decode(latents + noise).sample.float()
         error = decoded - pixels
         across = (error[..., 1:] - error[..., :-1]).abs().mean()
         down = (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
@@ -189,6 +189,11 @@ class AutoencoderTraining:
             mean, variance, logarithm = posterior.mean.float(), posterior.var.float(), posterior.logvar.float()
             loss = loss + 1e-5 * (0.5 * (mean**2 + variance - 1 - logarithm)).mean()
         return loss
+
+    def _normal(self, shape: Any) -> Any:
+        import torch
+
+        return torch.randn(shape, generator=self._noise).to(self._device)
 
     def _held_near(self, latents: Any, pixels: Any) -> Any:
         """How far used channels are from before, and unused ones from zero mean and unit deviation."""

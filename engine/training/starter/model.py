@@ -132,7 +132,7 @@ def load(folder: Path) -> Parts:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
-    options: dict[str, Any] = {"torch_dtype": torch.float32, "local_files_only": True}
+    options: dict[str, Any] = {"dtype": torch.float32, "local_files_only": True}
     return Parts(
         CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), local_files_only=True),
         CLIPTextModel.from_pretrained(str(folder / "text_encoder"), dtype=torch.float32, local_files_only=True),

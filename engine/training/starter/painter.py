@@ -54,7 +54,7 @@ class DiffusersPainter:
         self._settings = settings or Settings()
         self._batch = batch
         self._pipeline: Any = diffusers.StableDiffusionPipeline.from_pretrained(
-            str(folder), torch_dtype=torch.float32, local_files_only=True
+            str(folder), dtype=torch.float32, local_files_only=True
         ).to(device)
         scheduler = getattr(diffusers, self.SAMPLERS[self._settings.sampler])
         self._pipeline.scheduler = scheduler.from_config(self._pipeline.scheduler.config)
