@@ -156,9 +156,12 @@ class StableDiffusion15:
         }[task]
         parts = {part: self._parts(part) for part in ("unet", "vae", "text_encoder", "tokenizer")}
         pipeline = kind(
-            **parts, scheduler=diffusers.EulerDiscreteScheduler(steps_offset=1), safety_checker=None, feature_extractor=None,
+            **parts,
+            scheduler=diffusers.EulerDiscreteScheduler(steps_offset=1),
+            safety_checker=None,
+            feature_extractor=None,
             requires_safety_checker=False,
-        )  # fmt: skip
+        )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 

@@ -45,7 +45,9 @@ def _module(folder: Path, part: str, weights: Path, dtype: torch.dtype) -> Any:
     variant = "fp16" if weights.name.endswith(".fp16.safetensors") else None
     if part == "text_encoder":
         from transformers import CLIPTextModel
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()
         return CLIPTextModel.from_pretrained(
             folder / part, local_files_only=True, use_safetensors=True, variant=variant, dtype=dtype
         )

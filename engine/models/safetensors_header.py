@@ -112,7 +112,13 @@ def _entry(path: Path, key: str, value: Any, data_bytes: int) -> TensorEntry:
     dtype: Any = fields.get("dtype")
     shape: Any = fields.get("shape")
     offsets: Any = fields.get("data_offsets")
-    if dtype not in _BITS or not _naturals(shape) or not _naturals(offsets) or len(offsets) != 2:
+    if (
+        not isinstance(dtype, str)
+        or dtype not in _BITS
+        or not _naturals(shape)
+        or not _naturals(offsets)
+        or len(offsets) != 2
+    ):
         raise _refused(path, f"the entry of tensor “{clip(key)}” is malformed")
     begin, end = offsets
     if not begin <= end <= data_bytes:

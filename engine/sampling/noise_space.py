@@ -46,7 +46,7 @@ class NoiseSpace:
     @cached_property
     def sigmas(self) -> npt.NDArray[np.float32]:
         """σ of each training timestep, rising, float32 [T]: sqrt((1 − ᾱ)/ᾱ)."""
-        return np.array(((1 - self.alphas_cumprod) / self.alphas_cumprod) ** 0.5)
+        return (((1 - self.alphas_cumprod) / self.alphas_cumprod) ** 0.5).numpy()
 
     @cached_property
     def log_sigmas(self) -> npt.NDArray[np.float32]:

@@ -280,7 +280,8 @@ def overhead_ms_per_step(bench: Bench, steps: int = 50, rounds: int = 9) -> floa
             height=EDGE, num_inference_steps=steps, guidance_scale=5.0, output_type="latent",
         )  # fmt: skip
 
-    ours(), theirs()
+    ours()
+    theirs()
     pairs = []
     for number in range(rounds):
         a, b = (cpu_ms(ours), cpu_ms(theirs)) if number % 2 == 0 else reversed((cpu_ms(theirs), cpu_ms(ours)))
@@ -325,7 +326,8 @@ def starter_ratio(rounds: int = 7, steps: int = 25, batch: int = 4) -> float:
             num_images_per_prompt=batch, generator=[torch.Generator().manual_seed(7 + i) for i in range(batch)],
         )  # fmt: skip
 
-    ours(), theirs()
+    ours()
+    theirs()
     return interleaved_ratio(ours, theirs, rounds)
 
 

@@ -96,7 +96,7 @@ def pixels_of(image: npt.NDArray[np.float32], factor: int) -> torch.Tensor:
             f"the picture is {width}×{height}, which is not a multiple of {factor} pixels both ways", where="image",
             fix=f"Scale or crop it to {max(1, width // factor) * factor}×{max(1, height // factor) * factor}",
         )  # fmt: skip
-    tensor = torch.from_numpy(np.ascontiguousarray(image[..., :3].transpose(0, 3, 1, 2)))
+    tensor = torch.from_numpy(np.array(image[..., :3].transpose(0, 3, 1, 2), dtype=np.float32, order="C"))
     return 2.0 * tensor - 1.0
 
 
@@ -109,5 +109,5 @@ def cells_of(mask: npt.NDArray[np.float32], height: int, width: int) -> torch.Te
     import torch
     import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 
-    tensor = torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))[:, None]
+    tensor = torch.from_numpy(np.array(mask, dtype=np.float32, order="C"))[:, None]  # a copy: wires are read-only
     return F.adaptive_max_pool2d(tensor, (height, width)).clamp(0, 1)
