@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.contracts.errors import MissingModel, StorageError, TesseraError
+from engine.contracts.errors import MissingModel, StorageError, TesseraError, clip
 from engine.contracts.job_events import JobEvent
 from engine.contracts.references import STARTER_NAME, ModelRef
 from engine.contracts.results import ResultRecord
@@ -27,17 +29,27 @@ from studio_app.store.store import Recovery, Store
 from studio_app.styles import Styles
 
 if TYPE_CHECKING:
+    from engine.graph.registry import Registry
     from engine.graph.services import Services
+
+log = logging.getLogger(__name__)
 
 
 class Application:
     """The studio without a screen. Constructing it reads and writes nothing and imports no SQLite and no torch.
 
     `data_dir` is the person's data folder (else $TESSERA_DATA, else the system's custom). `library_dir` puts blobs and
-    database elsewhere: a temporary folder keeps a run out of the person's library.
+    database elsewhere: a temporary folder keeps a run out of the person's library. `registry` gives the node types
+    (else the built-in ones); it is asked on the recorder's thread.
     """
 
-    def __init__(self, data_dir: Path | None = None, *, library_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path | None = None,
+        *,
+        library_dir: Path | None = None,
+        registry: Callable[[], Registry] | None = None,
+    ) -> None:
         self.paths = Paths.find(data_dir)
         self.settings = Settings(self.paths.settings_file)
         self.events: Signal[JobEvent] = Signal()
@@ -48,6 +60,7 @@ class Application:
         self.prompts = Prompts(self.paths.prompts_file, self.paths.resources / "insertions.json")
         self.engine = Engine()
         self.recovery = Recovery()
+        self._registry = registry
         self._recorder = Recorder()
         self._store = Store(library_dir or self.paths.data)
         self._ready = threading.Event()
@@ -118,11 +131,20 @@ class Application:
                 self._report(self.recovery)
             except StorageError as error:
                 self.notifications.post("error", f"{error} New pictures are kept in memory until you save them.")
-            self._open_lane()
+            self._open_lane_guarded()
             for complaint in (*self.settings.complaints, *self.styles.complaints, *self.prompts.complaints):
                 self.notifications.post("warning", complaint)
         finally:
             self._ready.set()
+
+    def _open_lane_guarded(self) -> None:
+        try:
+            self._open_lane()
+        except Exception as error:
+            # A broken installation or node: the library still opens, and each job says why it can't run.
+            log.exception("the engine could not be opened")
+            self.engine.error = f"the engine could not be started ({type(error).__name__}: {clip(str(error), 200)})"
+            self.notifications.post("error", str(TesseraError(self.engine.error)))
 
     def _open_lane(self) -> None:
         from engine.graph.cache import ValueCache
@@ -142,7 +164,7 @@ class Application:
             return Services(blobs=blobs, models=locator, session=session, device=choice)
 
         cache = ValueCache(self.settings.get("engine.cache_mib") * 2**20)
-        lane = EngineLane(services, Registry.builtin(), cache, warm_up=self._warm_up)
+        lane = EngineLane(services, (self._registry or Registry.builtin)(), cache, warm_up=self._warm_up)
         lane.start()
         self.engine.attach(lane)
 
@@ -157,9 +179,10 @@ class Application:
 
     def _report(self, recovery: Recovery) -> None:
         post = self.notifications.post
-        if recovery.database_rebuilt:
-            rebuilt = f"It was set aside and rebuilt with {recovery.rebuilt} pictures."
-            post("warning", f"The library's database was damaged. {rebuilt}")
+        if recovery.rebuilt:
+            post(
+                "warning", f"The library's database was lost or damaged; {recovery.rebuilt} pictures were found again."
+            )
         if recovery.interrupted:
             jobs = "1 job was" if recovery.interrupted == 1 else f"{recovery.interrupted} jobs were"
             post("info", f"{jobs} interrupted when the studio last closed; the queue can run them again.")

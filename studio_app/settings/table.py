@@ -40,7 +40,7 @@ class Setting:
         if self.kind == "choice":
             known = [choice for choice, _ in self.choices]
             if value not in known:
-                raise UnknownChoice("choice", str(value), known, where=f"setting {self.key}")
+                raise UnknownChoice("choice", str(value), known, where=self._where())
             return value
         if self.kind == "json":
             return _checked_json(value, self.key)
@@ -60,7 +60,7 @@ class Setting:
             raise InvalidRequest(f"{value:g} is out of range", where=self._where(), fix=f"Use {low:g} to {high:g}")
 
     def _where(self) -> str:
-        return f"setting {self.key}"
+        return f"Setting {self.key}"
 
 
 _KIND_WORDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "text": "text", "path": "a path"}
@@ -145,7 +145,7 @@ def setting(key: str) -> Setting:
 def _checked_json(value: Any, key: str, depth: int = 0) -> Any:
     """A deep copy of plain JSON values; anything else is refused."""
     if depth > 50:
-        raise InvalidRequest("it is nested too deeply", where=f"setting {key}")
+        raise InvalidRequest("it is nested too deeply", where=f"Setting {key}")
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float) and math.isfinite(value):
@@ -154,4 +154,4 @@ def _checked_json(value: Any, key: str, depth: int = 0) -> Any:
         return [_checked_json(item, key, depth + 1) for item in value]
     if isinstance(value, dict) and all(isinstance(k, str) for k in value):
         return {k: _checked_json(item, key, depth + 1) for k, item in value.items()}
-    raise InvalidRequest(f"expected plain JSON values, found {describe(value)}", where=f"setting {key}")
+    raise InvalidRequest(f"expected plain JSON values, found {describe(value)}", where=f"Setting {key}")

@@ -17,8 +17,6 @@ from engine.contracts.errors import MissingModel, StorageError
 from engine.contracts.references import BlobRef
 from studio_app.files import PARTIAL_SUFFIX, storage_error, sync_folder
 
-_STALE_SECONDS = 24 * 3600
-
 
 class Blobs:
     """The blob store (engine.graph.node.BlobStore). Any thread and any process may write; the same content once."""
@@ -97,7 +95,7 @@ class Blobs:
             if len(folder.name) == 2 and folder.is_dir():
                 yield from sorted(p.name for p in folder.iterdir() if len(p.name) == 64)
 
-    def clean(self, older_than: float = _STALE_SECONDS) -> int:
+    def clean(self, older_than: float) -> int:
         """Delete temporary files a crash left, when older than so many seconds (others may be in use); how many."""
         removed, limit = 0, time.time() - older_than
         for path in self.root.glob(f"??/*{PARTIAL_SUFFIX}"):

@@ -21,12 +21,13 @@ BUSY_SECONDS = 10.0
 class Database:
     """One file, one connection per thread, WAL, every write in a BEGIN IMMEDIATE transaction.
 
-    `rebuilt` says that the file was unusable, was set aside and started anew; the caller fills it from the journal.
+    `fresh` says that the file is new, because there was none or what was there was unusable and has been set aside;
+    the caller fills it from the journal.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rebuilt = False
+        self.fresh = False
         self._local = threading.local()
         self._lock = threading.Lock()
         self._connections: list[sqlite3.Connection] = []
@@ -39,6 +40,7 @@ class Database:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             existed = self.path.exists()
+            self.fresh = not existed
         except OSError as error:
             raise storage_error(error, self.path) from error
         try:
@@ -56,7 +58,7 @@ class Database:
                 raise
             self._set_aside()
             self._open_once()
-            self.rebuilt = True
+            self.fresh = True
 
     def _open_once(self) -> None:
         import sqlite3

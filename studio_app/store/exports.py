@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.contracts.errors import StorageError
-from studio_app.files import write_atomically
+from studio_app.files import PARTIAL_SUFFIX, write_atomically
 
 _MOST_NAMES = 10_000
 
@@ -26,6 +26,8 @@ def write_export(request: ExportRequest, data: bytes, *, recovering: bool = Fals
     When `recovering`, a file that already holds just these bytes is the one written before the crash. Raises
     StorageError with one sentence.
     """
+    if recovering:
+        _remove_partial(request)
     for number in range(1, _MOST_NAMES):
         path = request.folder / _numbered(request.name, number)
         if recovering and _holds(path, data):
@@ -34,6 +36,15 @@ def write_export(request: ExportRequest, data: bytes, *, recovering: bool = Fals
             if not path.exists():
                 return write_atomically(path, data, overwrite=False)
     raise StorageError(f"every name like {request.name} is taken in {request.folder}", fix="Choose another folder")
+
+
+def _remove_partial(request: ExportRequest) -> None:
+    """Take away what a crash left of this very export."""
+    stem = request.name.rpartition(".")[0] or request.name
+    with contextlib.suppress(OSError):
+        for path in request.folder.iterdir():
+            if path.name.startswith(f".{stem}"[:60]) and path.name.endswith(PARTIAL_SUFFIX):
+                path.unlink(missing_ok=True)
 
 
 def _numbered(name: str, number: int) -> str:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import secrets
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 
@@ -53,11 +52,10 @@ class Owner:
         finally:
             os.close(descriptor)
 
-    def sweep(self) -> None:
-        """Remove the files of dead processes."""
-        check: Callable[[str], bool] = self.is_alive
-        for path in list(self._folder.iterdir()):
-            check(path.name)
+    def others_alive(self) -> bool:
+        """Whether another process uses this folder now; the files of dead ones are removed on the way."""
+        tokens = [path.name for path in self._folder.iterdir()]
+        return any([self.is_alive(token) for token in tokens if token != self.token])
 
     def release(self) -> None:
         if self._descriptor >= 0:

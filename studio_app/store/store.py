@@ -30,6 +30,7 @@ from studio_app.store.exports import ExportRequest, write_export
 from studio_app.store.journal import Journal
 from studio_app.store.owner import Owner
 
+DAY = 24 * 3600.0
 UNFINISHED = ("queued", "running")
 INTERRUPTED = "The studio was closed or stopped before this was finished."
 
@@ -59,7 +60,6 @@ class Recovery:
     exports_failed: int = 0
     journalled: int = 0
     rebuilt: int = 0
-    database_rebuilt: bool = False
 
 
 class Store:
@@ -81,14 +81,13 @@ class Store:
         except OSError as error:
             raise storage_error(error, self._owners / "owner") from error
         self.database.open()
-        rebuilt = self._rebuild() if self.database.rebuilt else 0
+        rebuilt = self._rebuild() if self.database.fresh else 0
         interrupted = self._mark_interrupted()
         journalled = self._finish_journal()
         finished, failed = self._finish_exports()
-        self.blobs.clean()
-        with contextlib.suppress(OSError):
-            self._owner.sweep()
-        return Recovery(interrupted, finished, failed, journalled, rebuilt, self.database.rebuilt)
+        # Temporary files of a dead process may go at once; another living one may be writing its own now.
+        self.blobs.clean(DAY if self._owner.others_alive() else 0.0)
+        return Recovery(interrupted, finished, failed, journalled, rebuilt)
 
     def close(self) -> None:
         self.database.close()
