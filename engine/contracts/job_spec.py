@@ -54,6 +54,7 @@ class JobSpec(Document):
     targets        node ids to make; empty means every output node
     bindings       "node.input" → value or Sweep, laid over the workflow
     combine        several sweeps run side by side ("zip", shortest wins) or in all combinations ("product")
+    pins           node id → signature of a kept result that stands for the node, whatever its inputs
     allowed_loss   how far the memory plan may change arithmetic
     memory_budget  bytes of device memory the job may use; None is what the machine has
     """
@@ -66,6 +67,7 @@ class JobSpec(Document):
         default_factory=dict, metadata={"encode": _encode_bindings, "decode": _decode_bindings}
     )
     combine: Literal["zip", "product"] = "zip"
+    pins: Mapping[str, str] = field(default_factory=dict)
     allowed_loss: AllowedLoss = "none"
     memory_budget: int | None = None
     where: Where = "local"

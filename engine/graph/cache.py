@@ -31,6 +31,7 @@ class Kept:
 class Tier(Protocol):
     """A second, slower place for what is dear to make."""
 
+    def __contains__(self, digest: bytes) -> bool: ...
     def get(self, digest: bytes) -> Kept | None: ...
     def put(self, digest: bytes, kept: Kept) -> None: ...
 
@@ -103,16 +104,25 @@ class ValueCache:
 
     def pin(self, digest: bytes | str) -> bool:
         """Keep this result whatever the budget. False when it is not here (any more)."""
-        key = _key(digest)
+        key = key_of(digest)
         with self._lock:
             if key not in self._entries:
                 return False
             self._pinned.add(key)
             return True
 
+    def pin_node(self, node_id: str) -> str | None:
+        """Pin what the node with this id gave last; returns the signature for `JobSpec.pins`, None if it is gone."""
+        trace = self.history.get(node_id)
+        return trace[1].hex() if trace is not None and self.pin(trace[1]) else None
+
+    def holds(self, digest: bytes, *, dear: bool = False) -> bool:
+        """Whether a result is here (with `dear`, on disk counts), without counting as a use."""
+        return digest in self._entries or (dear and self.disk is not None and digest in self.disk)
+
     def unpin(self, digest: bytes | str) -> None:
         with self._lock:
-            self._pinned.discard(_key(digest))
+            self._pinned.discard(key_of(digest))
             self._shrink()
 
     def clear(self) -> None:
@@ -169,7 +179,8 @@ class ValueCache:
                 del self._buffers[key]
 
 
-def _key(digest: bytes | str) -> bytes:
+def key_of(digest: bytes | str) -> bytes:
+    """A signature as bytes, from bytes or hexadecimal; empty when it is neither."""
     if isinstance(digest, bytes):
         return digest
     try:

@@ -19,7 +19,7 @@ from engine.graph.plan import Plan, Step, build_plan, in_order
 from engine.graph.registry import Registry
 from engine.graph.scheduler import Scheduler
 from engine.graph.services import CancelToken, Services
-from engine.graph.signatures import sign
+from engine.graph.signatures import apply_pins, sign
 from engine.graph.subgraphs import Overrides
 from engine.graph.validate import NOTHING_TO_MAKE
 from engine.graph.values import Artifact
@@ -51,7 +51,9 @@ class JobResult:
 
 
 @dataclass
-class _Prepared:
+class Prepared:
+    """One run, read and checked: the steps it needs, inputs first, and those refused though the rest may go on."""
+
     needed: list[Step]
     targets: list[Step]
     refused: dict[str, NodeFailed]
@@ -112,7 +114,7 @@ def execute(
     return result
 
 
-def prepare(spec: JobSpec, registry: Registry, overrides: Overrides) -> _Prepared:
+def prepare(spec: JobSpec, registry: Registry, overrides: Overrides) -> Prepared:
     """Read one run's workflow and settle what is to be made. Raises InvalidWorkflow."""
     plan = build_plan(spec.workflow, registry, overrides)
     keep_going = spec.on_failure == "continue"
@@ -127,7 +129,7 @@ def prepare(spec: JobSpec, registry: Registry, overrides: Overrides) -> _Prepare
         for step in needed:
             for wire in step.wires:
                 wire[1].uses += 1
-        return _Prepared(needed, targets, {})
+        return Prepared(needed, targets, {})
     wanted = {s.id for s in needed}
     found = [p for p in plan.sorted_problems() if _matters(p, wanted, spec.targets, targets)]
     refused: dict[str, NodeFailed] = {}
@@ -141,7 +143,7 @@ def prepare(spec: JobSpec, registry: Registry, overrides: Overrides) -> _Prepare
     for step in needed:
         for wire in step.wires:
             wire[1].uses += 1
-    return _Prepared(needed, targets, refused)
+    return Prepared(needed, targets, refused)
 
 
 def _matters(problem: Problem, wanted: set[str], asked: Sequence[str], targets: Sequence[Step]) -> bool:
@@ -180,10 +182,12 @@ def _depends_on(target: Step, refused: dict[str, NodeFailed]) -> bool:
 
 
 def _run(
-    prepared: _Prepared, spec: JobSpec, share: JobShare, registry: Registry, cache: ValueCache, result: JobResult
+    prepared: Prepared, spec: JobSpec, share: JobShare, registry: Registry, cache: ValueCache, result: JobResult
 ) -> None:
     nonce = os.urandom(16)
-    sign(_sound(prepared), nonce)
+    sound = sound_steps(prepared)
+    apply_pins(sound, spec.pins, cache)
+    sign(sound, nonce)
     subgraphs = {s.id: s for s in spec.workflow.subgraphs}
     keep_going = spec.on_failure == "continue"
     scheduler = Scheduler(share, registry, cache, subgraphs, keep_going=keep_going, nonce=nonce)
@@ -205,7 +209,7 @@ def _run(
         result.outputs = outputs
 
 
-def _sound(prepared: _Prepared) -> list[Step]:
+def sound_steps(prepared: Prepared) -> list[Step]:
     """The needed steps that neither are wrong nor depend on one that is; inputs first."""
     if not prepared.refused:
         return prepared.needed

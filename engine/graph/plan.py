@@ -24,7 +24,7 @@ class Step:
 
     __slots__ = (
         "blocked_by", "dependents", "digest", "id", "kind", "known", "literals",
-        "many", "mark", "parts", "resume", "state", "uses", "value", "waiting", "wanted", "wires",
+        "many", "mark", "parts", "pinned", "resume", "state", "uses", "value", "waiting", "wanted", "wires",
     )  # fmt: skip
 
     def __init__(self, node_id: str, kind: NodeType | None) -> None:
@@ -45,6 +45,7 @@ class Step:
         self.resume: Any = None
         self.wanted: set[str] | None = None  # lazy inputs asked for so far
         self.blocked_by = ""
+        self.pinned = False  # a kept result stands for it, whatever its inputs
 
 
 class Plan:

@@ -9,22 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 
 import numpy as np
 
 from engine.contracts.codec import describe
-from engine.contracts.errors import clip, suggest
+from engine.contracts.errors import InvalidRequest, clip, suggest
 from engine.contracts.node_schema import ANY, InputSchema
 from engine.contracts.references import BlobRef, ModelKind, ModelRef
+from engine.media.colours import parse_colour
 
 Reading: TypeAlias = tuple[Any, bytes]
 Reader: TypeAlias = Callable[[Any], Reading]
 
 LARGEST_INTEGER = 2**64 - 1
-_COLOUR = re.compile(r"#(?:[0-9a-fA-F]{3}|[0-9a-fA-F]{6}|[0-9a-fA-F]{8})")
 
 
 class WrongValue(Exception):
@@ -241,9 +240,14 @@ def _read_blob(schema: InputSchema) -> Reader:
 
 def _read_colour(schema: InputSchema) -> Reader:
     def read(value: Any) -> Reading:
-        if not isinstance(value, str) or not _COLOUR.fullmatch(value):
-            raise WrongValue("wrong_type", f"{describe(value)} is not a colour", "Give a colour like “#3366cc”")
-        return value, _text_bytes(b"s", value.lower())
+        expected = "Give a colour like “#3366cc” or “red”"
+        if not isinstance(value, str):
+            raise WrongValue("wrong_type", f"{describe(value)} is not a colour", expected)
+        try:
+            red, green, blue, alpha = parse_colour(value)
+        except InvalidRequest:
+            raise WrongValue("wrong_type", f"{describe(value)} is not a colour", expected) from None
+        return value, b"k%d,%d,%d,%d" % (red, green, blue, alpha)
 
     return read
 

@@ -45,10 +45,9 @@ class Scheduler:
         *,
         keep_going: bool,
         nonce: bytes,
-        pins: Mapping[str, bytes] | None = None,
     ) -> None:
         self.share, self.registry, self.cache, self.subgraphs = share, registry, cache, subgraphs
-        self.keep_going, self.nonce, self.pins = keep_going, nonce, pins or {}
+        self.keep_going, self.nonce = keep_going, nonce
         self.succeeded: list[str] = []
         self.cached: list[str] = []
         self.blocked: list[str] = []
@@ -228,14 +227,10 @@ class Scheduler:
 
     def _kept(self, step: Step) -> Kept | None:
         kind = step.kind
-        if self.pins and step.id in self.pins:
-            pinned = self.cache.get(self.pins[step.id])
-            if pinned is not None:
-                return pinned
-        if not (kind.cacheable and kind.deterministic):
+        if not (kind.cacheable or step.pinned):
             return None
         kept = self.cache.get(step.digest)
-        if kept is None and kind.schema.effects.dear:
+        if kept is None and (kind.schema.effects.dear or step.pinned):
             kept = self.cache.get_dear(step.digest)
         return kept
 
@@ -247,6 +242,7 @@ class Scheduler:
             self._fail(step, error, {})
             return
         self.cached.append(step.id)
+        self.traces[step.id] = (step.kind.header, step.digest, step.parts)
         self._events.emit("node_cached", step.id)
         self._settle(step, kept.outputs, kept.many)
 
@@ -431,7 +427,7 @@ class Scheduler:
     ) -> None:
         kind = step.kind
         kept = Kept(outputs, many, tuple(context.made))
-        if kind.cacheable and kind.deterministic:
+        if kind.cacheable:
             self.cache.put(step.digest, kept)
             if kind.schema.effects.dear and self.cache.disk is not None:
                 self.cache.disk.put(step.digest, kept)

@@ -7,11 +7,12 @@ output they come from. Models and pictures count by their content.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Any
 
 from engine.contracts.workflow import Workflow
+from engine.graph.cache import ValueCache, key_of
 from engine.graph.plan import Step, build_plan, in_order
 from engine.graph.registry import NodeType, Registry
 
@@ -39,6 +40,22 @@ def sign(steps: Iterable[Step], nonce: bytes = b"") -> None:
         if not kind.deterministic:
             pieces.append(b"%s%s" % (nonce, step.id.encode("utf-8", "surrogatepass") if nonce else b""))
         step.digest = blake2b(b"".join(pieces), digest_size=DIGEST_BYTES).digest()
+
+
+def apply_pins(steps: Iterable[Step], pins: Mapping[str, str], cache: ValueCache) -> set[str]:
+    """Give pinned steps the signature of the result that stands for them. Returns the ids of those the cache holds.
+
+    What follows a pinned node is signed by the pinned result, so nothing made from it is ever mistaken for another.
+    """
+    found: set[str] = set()
+    if not pins:
+        return found
+    for step in steps:
+        digest = key_of(pins[step.id]) if step.id in pins else b""
+        if digest and cache.holds(digest, dear=True):
+            step.digest, step.pinned = digest, True
+            found.add(step.id)
+    return found
 
 
 def changed_part(kind: NodeType, step: Step, nonce: bytes) -> bytes:

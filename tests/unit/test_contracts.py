@@ -78,6 +78,7 @@ job_specs = document(
     workflow=workflows,
     targets=st.lists(texts, max_size=2).map(tuple),
     bindings=st.dictionaries(texts, input_values | sweeps, max_size=2),
+    pins=st.dictionaries(texts, texts, max_size=2),
     combine=st.sampled_from(["zip", "product"]),
     allowed_loss=st.sampled_from(["none", "tiles", "precision", "quantised"]),
     memory_budget=st.none() | st.integers(0, 2**40),

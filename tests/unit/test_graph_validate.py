@@ -83,7 +83,7 @@ def test_a_good_workflow_has_no_problems() -> None:
         ("sampler", 3, "wrong_type", "Use one of: euler, heun."),
         ("on", 1, "wrong_type", "expected true or false, found the number 1"),
         ("seed", -1, "out_of_range", "Give a whole number from 0 to 18446744073709551615."),
-        ("colour", "red", "wrong_type", "the text “red” is not a colour. Give a colour like “#3366cc”."),
+        ("colour", "reddish", "wrong_type", "“reddish” is not a colour. Give a colour like “#3366cc” or “red”."),
         ("image", 3, "wrong_type", "the number 3 can't stand here. Connect an output of type IMAGE to it."),
         ("image", None, "missing_input", "it has no value. Connect an output of type IMAGE."),
         ("checkpoint", ModelRef(), "no_model", "no model is chosen. Choose a model."),
