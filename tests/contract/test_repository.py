@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from installers.start import COMMANDS
+from studio_app.commands import TABLE as SHORTCUTS
+
 ROOT = Path(__file__).parents[2]
 
 # Put together from parts, so that this file does not name them either.
@@ -73,6 +76,13 @@ def test_qts_void_calls_keep_their_references() -> None:
     for _ in range(1000):
         thing.setObjectName("canary")
     assert abs(sys.getrefcount(None) - before) < 100
+
+
+def test_the_readme_lists_every_shortcut_and_command() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shortcuts = [f"| {entry.shortcut} | {entry.title.rstrip('…')} |" for entry in SHORTCUTS if entry.shortcut]
+    commands = [f"`main.py {name}" for name in COMMANDS]
+    assert [line for line in [*shortcuts, *commands] if line not in readme] == []
 
 
 @pytest.mark.parametrize("name", ["LICENSE", "THIRD_PARTY_NOTICES.md", "CONTRIBUTING.md", "README.md"])
