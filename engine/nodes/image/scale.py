@@ -96,3 +96,23 @@ def check_pixels(width: int, height: int) -> None:
             where="size",
             fix="Use a smaller size",
         )
+
+
+@node("image.scale_longest", category="Image", outputs=("image",), title="Scale longest edge", search=("max", "limit"))
+def scale_longest(
+    ctx: NodeContext,
+    image: Image,
+    longest: Annotated[int, In(minimum=1, maximum=16384, step=1)] = 1024,
+    method: Method = "lanczos",
+) -> Image:
+    """Scale so that the longer edge has a length, keeping the shape.
+
+    image: the pictures to scale
+    longest: the length of the longer edge in pixels
+    method: nearest for pixel art, area for shrinking, lanczos for everything else
+    """
+    pictures = batched(image)
+    factor = longest / max(pictures.shape[1:3])
+    width, height = (max(1, round(edge * factor)) for edge in (pictures.shape[2], pictures.shape[1]))
+    check_pixels(width, height)
+    return resize(pictures, width, height, method)
