@@ -216,10 +216,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if plan.processes == 1:
         train(plan, resume=given.resume)
         return 0
-    from torch.multiprocessing.spawn import spawn
+    from torch import multiprocessing
 
     meeting = Path(tempfile.mkdtemp()) / "meeting"
-    spawn(_worker, args=(plan, given.resume, str(meeting)), nprocs=plan.processes)
+    start: Any = multiprocessing.spawn  # type: ignore[attr-defined]
+    start(_worker, args=(plan, given.resume, str(meeting)), nprocs=plan.processes)
     return 0
 
 
