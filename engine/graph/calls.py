@@ -7,7 +7,6 @@ repeat their last one. An element that is blocked makes no call and gives a bloc
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from engine.contracts.errors import TesseraError
@@ -156,28 +155,3 @@ def combine(
             else:
                 columns[index].append(value)
     return tuple(columns), (True,) * count if count else None
-
-
-def summarise(given: Mapping[str, Any]) -> dict[str, str]:
-    """Inputs in a few words each, safe to show and to log: shapes instead of pixels, no bytes, no long texts."""
-    return {name: _in_short(value) for name, value in given.items() if value is not None}
-
-
-def _in_short(value: Any) -> str:
-    if isinstance(value, (bool, int, float)):
-        return str(value)[:40]
-    if isinstance(value, str):
-        return value if len(value) <= 60 else f"{value[:57]}…"
-    shape = getattr(value, "shape", None)
-    if shape is not None:
-        return f"{str(getattr(value, 'dtype', '')).removeprefix('torch.')} {'×'.join(map(str, shape))}"
-    samples = getattr(value, "samples", None)
-    if samples is not None:
-        return f"latent {'×'.join(map(str, getattr(samples, 'shape', ())))}"
-    weights = getattr(value, "weights", value)
-    name = getattr(weights, "name", "")
-    if isinstance(name, str) and name:
-        return name[:60]
-    if isinstance(value, (list, tuple, dict)):
-        return f"{len(value)} {'entry' if len(value) == 1 else 'entries'}"
-    return type(value).__name__

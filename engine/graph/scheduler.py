@@ -8,20 +8,18 @@ known to be slow and safe go to a small pool when there is other work; everythin
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
-import queue
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from typing import Any
 
-from engine.contracts.errors import Cancelled, InvalidWorkflow, NodeFailed, TesseraError, clip
+from engine.contracts.errors import Cancelled, InvalidWorkflow, NodeFailed, TesseraError
 from engine.contracts.workflow import Subgraph
+from engine.graph.beside import Beside
 from engine.graph.cache import Kept, Trace, ValueCache
-from engine.graph.calls import Arguments, Outputs, arguments, combine, normalise, summarise
+from engine.graph.calls import Arguments, Outputs, arguments, combine, normalise
 from engine.graph.context import JobShare, RunContext
 from engine.graph.expansion import Pending, expand
+from engine.graph.failures import failure_of
 from engine.graph.flow import Block, Expand
 from engine.graph.plan import Step
 from engine.graph.registry import Registry
@@ -29,8 +27,6 @@ from engine.graph.registry import Registry
 IDLE, WAITING, READY, RUNNING, DONE, FAILED, BLOCKED = range(7)
 POOL_SECONDS = 0.002  # a node quicker than this costs more to hand over than it saves
 MAX_STEPS = 200_000  # of one run with all its expansions; an expansion without an end stops here
-
-log = logging.getLogger(__name__)
 
 
 class Scheduler:
@@ -60,14 +56,7 @@ class Scheduler:
         self._hits: list[tuple[Step, Kept]] | None = []
         self._stopping = False
         self._count = 0
-        self._in_flight = 0
-        self._pool: ThreadPoolExecutor | None = None
-        self._done: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._waker_task: asyncio.Task[None] | None = None
-        self._woken = asyncio.Event()
-        self._closing = False
+        self._beside = Beside()
 
     # ---- the loop
 
@@ -75,7 +64,7 @@ class Scheduler:
         """Make the targets. Raises Cancelled; failures of nodes land in `failures`."""
         for step in targets:
             step.uses += 1  # the caller's own use of the value
-        self.share.cancel.on_cancel(self._wake)
+        self.share.cancel.on_cancel(lambda: self._beside.post(lambda: None))
         try:
             self._demand(targets)
             self._announce()
@@ -83,22 +72,19 @@ class Scheduler:
             while True:
                 if cancel.cancelled:
                     raise Cancelled
-                if self._stopping and self._in_flight <= len(self._tasks):
+                if self._stopping and self._beside.only_async:
                     break  # nothing is left in the pool; waiting async nodes are called off
                 if self._ready_async and not self._stopping:
                     self._start(self._ready_async.pop())
                 elif self._ready and not self._stopping:
-                    if self._tasks and self._loop is not None:  # let waiting nodes move on beside this one
-                        self._loop.call_soon(self._loop.stop)
-                        self._loop.run_forever()
-                        self._drain()
+                    self._beside.step()
                     self._start(self._ready.pop())
-                elif self._in_flight:
-                    self._wait()
+                elif self._beside.in_flight:
+                    self._beside.wait()
                 else:
                     break
         finally:
-            self._close()
+            self._beside.close()
             self.cache.remember(self.traces)
         for step in self._demanded:
             if step.state < DONE:
@@ -116,58 +102,6 @@ class Scheduler:
         self._events.emit("planned", "", {"nodes": runs, "cached": len(hits), "runs": len(runs)})
         for step, kept in hits:
             self._use_kept(step, kept)
-
-    def _wait(self) -> None:
-        """Until something in flight is finished, or the job is cancelled."""
-        if self._tasks and self._loop is not None:
-            self._loop.run_until_complete(asyncio.wait(self._tasks | {self._waker()}, return_when="FIRST_COMPLETED"))
-            self._drain()
-        else:
-            self._done.get()()
-            self._drain()
-
-    def _waker(self) -> asyncio.Task[None]:
-        assert self._loop is not None
-
-        async def until_woken() -> None:
-            while self._done.empty():
-                self._woken.clear()
-                await self._woken.wait()
-
-        if self._waker_task is None or self._waker_task.done():
-            self._waker_task = self._loop.create_task(until_woken())
-        return self._waker_task
-
-    def _drain(self) -> None:
-        while not self._done.empty():
-            self._done.get()()
-
-    def _wake(self) -> None:
-        self._post(lambda: None)
-
-    def _post(self, finish: Callable[[], None]) -> None:
-        """Hand something back to this loop; any thread."""
-        self._done.put(finish)
-        loop = self._loop
-        if loop is not None:
-            try:
-                loop.call_soon_threadsafe(self._woken.set)
-            except RuntimeError:  # the run has just ended and closed its loop
-                return
-
-    def _close(self) -> None:
-        self._closing = True
-        if self._pool is not None:
-            self._pool.shutdown(wait=True)
-        if self._loop is not None:
-            left = [t for t in (*self._tasks, self._waker_task) if t is not None and not t.done()]
-            for task in left:
-                task.cancel()
-            if left:
-                self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-            loop, self._loop = self._loop, None
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.close()
 
     # ---- demand
 
@@ -280,12 +214,12 @@ class Scheduler:
         step.state = RUNNING
         self._announce_start(step)
         if kind.definition.is_async:
-            self._start_async(step, calls, mapped)
+            self._start_beside(step, calls, mapped)
             return
         traits = self.cache.traits_of(kind.schema.type)
-        beside = bool(self._ready or self._in_flight) and traits.seconds >= POOL_SECONDS and not traits.lane_only
-        if beside and kind.schema.effects.parallel_safe and not kind.output and self._in_flight < _workers():
-            self._start_pooled(step, calls, mapped)
+        beside = bool(self._ready or self._beside.in_flight) and traits.seconds >= POOL_SECONDS and not traits.lane_only
+        if beside and kind.schema.effects.parallel_safe and not kind.output and self._beside.has_room:
+            self._start_beside(step, calls, mapped)
             return
         context = RunContext(self.share, step.id, traits)
         begun = time.perf_counter()
@@ -328,74 +262,33 @@ class Scheduler:
         self._demand(idle)
         return True
 
-    def _start_pooled(self, step: Step, calls: list[Arguments], mapped: bool) -> None:
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(_workers(), thread_name_prefix="tessera-node")
+    def _start_beside(self, step: Step, calls: list[Arguments], mapped: bool) -> None:
+        """Start a node that runs on the event loop, or on a thread of the pool."""
         context = RunContext(self.share, step.id, self.cache.traits_of(step.kind.schema.type))
-        self._in_flight += 1
-
-        def work() -> None:
-            begun = time.perf_counter()
-            try:
-                results = [
-                    call if isinstance(call, Block) else normalise(step.kind, step.kind.definition.run(context, **call))
-                    for call in calls
-                ]
-                seconds = time.perf_counter() - begun
-                self._post(lambda: self._landed(step, results, calls, mapped, context, seconds))
-            except BaseException as raised:  # noqa: BLE001  # handed to the lane, which decides
-                error = raised
-                self._post(lambda: self._landed_failed(step, error, calls))
-
-        self._pool.submit(work)
-
-    def _start_async(self, step: Step, calls: list[Arguments], mapped: bool) -> None:
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-        context = RunContext(self.share, step.id, self.cache.traits_of(step.kind.schema.type))
-        self._in_flight += 1
         begun = time.perf_counter()
+        run = step.kind.definition.run
+
+        def on_result(results: list[Outputs]) -> None:
+            self._complete(step, results, calls, mapped, context, time.perf_counter() - begun)
+
+        def on_error(error: BaseException) -> None:
+            if not isinstance(error, Exception) or isinstance(error, Cancelled):
+                raise error
+            self._fail(step, error, _first(calls))
 
         async def one(call: Arguments) -> Outputs:
-            if isinstance(call, Block):
-                return call
-            return normalise(step.kind, await step.kind.definition.run(context, **call))
+            return call if isinstance(call, Block) else normalise(step.kind, await run(context, **call))
 
-        async def work() -> None:
-            try:
-                results = list(await asyncio.gather(*[one(call) for call in calls]))
-                seconds = time.perf_counter() - begun
-                self._done.put(lambda: self._landed(step, results, calls, mapped, context, seconds))
-            except asyncio.CancelledError:
-                if not self._closing:  # the node called itself off
-                    lost = RuntimeError("it was cancelled from within")
-                    self._done.put(lambda: self._landed_failed(step, lost, calls))
-                raise
-            except Exception as raised:  # noqa: BLE001  # handed to the lane, which decides
-                error = raised
-                self._done.put(lambda: self._landed_failed(step, error, calls))
+        async def side_by_side() -> list[Outputs]:
+            return list(await asyncio.gather(*[one(call) for call in calls]))
 
-        task = self._loop.create_task(work())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        def one_by_one() -> list[Outputs]:
+            return [c if isinstance(c, Block) else normalise(step.kind, run(context, **c)) for c in calls]
 
-    def _landed(
-        self,
-        step: Step,
-        results: list[Outputs],
-        calls: list[Arguments],
-        mapped: bool,
-        context: RunContext,
-        seconds: float,
-    ) -> None:
-        self._in_flight -= 1
-        self._complete(step, results, calls, mapped, context, seconds)
-
-    def _landed_failed(self, step: Step, error: BaseException, calls: list[Arguments]) -> None:
-        self._in_flight -= 1
-        if not isinstance(error, Exception) or isinstance(error, Cancelled):
-            raise error
-        self._fail(step, error, _first(calls))
+        if step.kind.definition.is_async:
+            self._beside.in_loop(side_by_side, on_result, on_error)
+        else:
+            self._beside.in_pool(one_by_one, on_result, on_error)
 
     # ---- results
 
@@ -540,25 +433,5 @@ class Scheduler:
         self._succeed(step, outputs, many, pending.context, pending.seconds)
 
 
-def failure_of(node_id: str, node_type: str, error: Exception, given: Mapping[str, Any]) -> NodeFailed:
-    """The error a person meets for whatever a node raised."""
-    hint = ""
-    if isinstance(error, TesseraError):
-        cause = f"{error.where}: {error.what}" if error.where else error.what
-        hint = error.fix
-    elif isinstance(error, MemoryError) or "out of memory" in str(error).lower():
-        cause, hint = "the machine ran out of memory", "Make the picture smaller or make fewer at once"
-    else:
-        cause = f"{type(error).__name__}: {clip(str(error), 300)}" if str(error) else type(error).__name__
-    log.debug("node %s (%s) failed", node_id, node_type, exc_info=error)
-    failed = NodeFailed(node_id, node_type, summarise(given), cause, hint)
-    failed.__cause__ = error
-    return failed
-
-
 def _first(calls: list[Arguments]) -> Mapping[str, Any]:
     return next((call for call in calls if not isinstance(call, Block)), {})
-
-
-def _workers() -> int:
-    return max(1, min(8, os.cpu_count() or 1))
