@@ -39,13 +39,17 @@ class _BoolEditor(SettingEditor):
         super().__init__(setting, self.toggle)
         self.row.addStretch(1)
         self.show_value(value)
-        self.toggle.toggled.connect(self.edited)
+        self.toggle.toggled.connect(self._toggled)
 
     def show_value(self, value: Any) -> None:
         self.toggle.blockSignals(True)
         self.toggle.setChecked(bool(value))
         self.toggle.blockSignals(False)
         self.toggle.update()
+
+    @Slot(bool)
+    def _toggled(self, on: bool) -> None:
+        self.edited.emit(on)
 
 
 class _ChoiceEditor(SettingEditor):
@@ -77,7 +81,6 @@ class _NumberEditor(SettingEditor):
         )  # fmt: skip
         super().__init__(setting, self.number)
         # Sizes of text change under the pointer while a slider moves: only a value that is let go of counts.
-        self._live = not isinstance(self.number, SliderField)
         if isinstance(self.number, SliderField):
             describe(self.number.slider, setting.label, setting.help)
             self.number.slider.setTracking(False)
