@@ -7,8 +7,9 @@ logit-normal around upper-middle noise (as Esser et al. 2024), stratified within
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -33,14 +34,19 @@ _EXTRA_WEIGHT = 4.0
 _UNCONDITIONAL = 0.1
 _RENDER = 16
 
+Precision: TypeAlias = Callable[[], AbstractContextManager[Any]]
+
 
 class LatentPool:
     """Latents of rendered scenes with the tokens of their captions; the oldest are replaced by new ones."""
 
-    def __init__(self, parts: Parts, preset: Preset, rng: np.random.Generator, device: str) -> None:
+    def __init__(
+        self, parts: Parts, preset: Preset, rng: np.random.Generator, device: str, precision: Precision
+    ) -> None:
         import torch
 
         self._parts, self._preset, self._rng, self._device = parts, preset, rng, device
+        self._precision = precision
         edge = parts.unet.config.sample_size
         self.latents = torch.empty(preset.pool, 4, edge, edge, dtype=torch.float16)
         self.tokens = torch.empty(preset.pool, parts.token_ids([""]).shape[1], dtype=torch.long)
@@ -54,7 +60,7 @@ class LatentPool:
         pictures = np.stack([render(scene, self._parts.size, self._rng) for scene in scenes])
         captions = [vary(write(scene, self._rng), self._rng) for scene in scenes]
         pixels = torch.from_numpy(pictures.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1).to(self._device)
-        with torch.no_grad():
+        with torch.no_grad(), self._precision():
             encoded = self._parts.vae.encode(pixels).latent_dist.mode() * self._parts.scaling
         places = torch.arange(self.next, self.next + count) % len(self.latents)
         self.latents[places] = encoded.half().cpu()
@@ -63,10 +69,10 @@ class LatentPool:
         self.filled = min(len(self.latents), self.filled + count)
 
     def top_up(self, step: int) -> None:
-        """Called once a step: fill quickly at first, then replace a batch's worth every fourth step."""
+        """Called once a step: fill quickly at first, then replace a batch's worth every eighth step."""
         if self.filled < len(self.latents) and step % 2 == 0:
             self.draw(min(2 * _RENDER, len(self.latents)))
-        elif step % 4 == 0:
+        elif step % 8 == 0:
             self.draw(max(2, self._preset.batch))
 
     def state(self) -> dict[str, Any]:
@@ -108,7 +114,7 @@ class DenoiserTraining:
         parts.text_encoder.train()
         self._rng = np.random.default_rng([seed, self._processes.rank])
         self._noise = torch.Generator().manual_seed(seed * 1000 + self._processes.rank)
-        self._pool = LatentPool(parts, preset, self._rng, device)
+        self._pool = LatentPool(parts, preset, self._rng, device, self._precision)
         self._parameters = [*parts.unet.parameters(), *parts.text_encoder.parameters()]
         self._optimiser = torch.optim.AdamW(self._parameters, lr=self._peak, weight_decay=0.01, betas=(0.9, 0.99))
         self._average = MovingAverage(self._parameters)

@@ -44,7 +44,7 @@ class Preset:
 
 
 PRESETS = {
-    "small": Preset(128, (16, 32, 64, 64), (48, 96, 128), 1, 4, 128, 2, batch=16, learning_rate=4e-4, pool=10_000),
+    "small": Preset(128, (16, 32, 64, 64), (48, 96, 128), 1, 4, 128, 2, batch=16, learning_rate=4e-4, pool=8_000),
     "large": Preset(256, (32, 64, 128, 128), (96, 192, 256), 2, 8, 256, 4, 256, learning_rate=6e-4, pool=60_000),
     "tiny": Preset(32, (8, 8, 8, 8), (8, 16), 1, 2, 16, 1, batch=2, learning_rate=1e-3, pool=16),
 }

@@ -81,10 +81,10 @@ Scene: TypeAlias = ShapesScene | Landscape
 class SceneMix:
     """How often each kind of scene is drawn; shares need not sum to one."""
 
-    single: float = 0.27
-    pair: float = 0.36
-    landscape: float = 0.37
-    empty_landscape: float = 0.2
+    single: float = 0.2
+    pair: float = 0.35
+    landscape: float = 0.45
+    empty_landscape: float = 0.15
     """Share of the landscapes where nothing stands."""
 
 
