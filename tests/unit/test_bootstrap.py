@@ -19,7 +19,6 @@ from pathlib import Path
 
 import pytest
 
-from installers import bootstrap
 from installers import stamp as stamps
 from installers.bootstrap import Project, SetupFailed, ensure
 from installers.console import Console
@@ -215,7 +214,12 @@ def test_two_starts_at_once_set_up_once(tmp_path: Path, monkeypatch: pytest.Monk
     first.start()
     assert entered.wait(20)
     said = threading.Event()
-    monkeypatch.setattr(Console, "say", lambda self, text: (waiting.write(text), said.set()))
+
+    def say(self: Console, text: str) -> None:
+        waiting.write(text)
+        said.set()
+
+    monkeypatch.setattr(Console, "say", say)
     second.start()
     assert said.wait(20)
     go_on.set()
@@ -302,7 +306,7 @@ def test_killed_at_twenty_random_times(tmp_path: Path) -> None:
 def test_a_full_disk_is_said_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = lay_out(tmp_path / "studio")
     usage = shutil.disk_usage(tmp_path)._replace(free=300 * 2**20)
-    monkeypatch.setattr(bootstrap.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(SetupFailed, match=r"needs about 2\.5 GiB .* 300 MiB is free\. Make room") as caught:
         ensure(RUN, project=project, console=Console(io.StringIO()))
     assert caught.value.exit_code == 4
