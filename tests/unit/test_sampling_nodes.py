@@ -43,7 +43,7 @@ def tiny9(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return Recorder(write_tiny_sd15(tmp_path_factory.mktemp("tiny9"), channels=9))
 
 
-DDIM = {"steps": 20, "cfg": 4.0, "sampler": "ddim", "scheduler": "normal"}
+DDIM: dict[str, Any] = {"steps": 20, "cfg": 4.0, "sampler": "ddim", "scheduler": "normal"}
 
 
 def test_a_red_circle_on_blue_is_one(starter: Any, edge: int) -> None:
@@ -115,7 +115,7 @@ def test_inpainting_keeps_every_pixel_outside_the_mask(starter: Any, edge: int) 
     from engine.nodes.image.composite import composite
 
     model, vae, _, _ = handles(starter)
-    original = np.random.default_rng(2).integers(0, 256, (1, edge, edge, 3)).astype(np.float32) / 255
+    original = np.random.default_rng(2).integers(0, 256, (1, edge, edge, 3)).astype(np.float32) / np.float32(255)
     mask = np.zeros((1, edge, edge), np.float32)
     mask[:, edge // 4 : edge // 2 + 3, edge // 3 : edge - 5] = 1.0  # not on cell borders
     _, _, positive, negative = handles(starter, "a red background")
@@ -151,7 +151,7 @@ def test_a_cell_that_the_mask_touches_is_drawn() -> None:
 def test_two_samplers_share_one_schedule(tiny: Any, sampler: str) -> None:
     """Stopping with leftover noise and going on is the whole run, where no history or noise is lost on the way."""
     model, _, positive, negative = handles(tiny)
-    common = {"seed": 5, "steps": 8, "cfg": 3.0, "sampler": sampler, "scheduler": "normal"}
+    common: dict[str, Any] = {"seed": 5, "steps": 8, "cfg": 3.0, "sampler": sampler, "scheduler": "normal"}
     start = empty(tiny, 64, 64, 1)
     whole = k_sampler(tiny, model, positive, negative, start, **common)
     half = k_sampler_advanced(

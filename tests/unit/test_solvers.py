@@ -31,7 +31,8 @@ SHAPE = (2, 4, 3, 3)
 
 
 def denoiser(x: torch.Tensor, sigma: torch.Tensor | float) -> torch.Tensor:
-    return x * (SPREAD**2 / (SPREAD**2 + sigma**2))
+    shrunk: torch.Tensor = x * (SPREAD**2 / (SPREAD**2 + sigma**2))
+    return shrunk
 
 
 def ours(sampler: str, schedule: Schedule, noises: list[torch.Tensor]) -> torch.Tensor:
@@ -44,7 +45,8 @@ def ours(sampler: str, schedule: Schedule, noises: list[torch.Tensor]) -> torch.
     def predict(x: torch.Tensor, timestep: torch.Tensor, step: int) -> torch.Tensor:
         sigma = told[float(timestep)]
         plain = x * (sigma**2 + 1) ** 0.5  # both forms reach the network scaled alike
-        return (plain - denoiser(plain, sigma)) / sigma
+        noise: torch.Tensor = (plain - denoiser(plain, sigma)) / sigma
+        return noise
 
     queue = list(noises)
     start = queue.pop(0)
@@ -53,7 +55,8 @@ def ours(sampler: str, schedule: Schedule, noises: list[torch.Tensor]) -> torch.
     state = SolverState(0, latent, generators_for(0, range(2)))
     while state.index < schedule.steps:
         state = solver.step(state, run)
-    return solver.to_plain(state.latent, schedule, state.index)
+    plain: torch.Tensor = solver.to_plain(state.latent, schedule, state.index)
+    return plain
 
 
 def reference(sampler: str, sigmas: list[float], noises: list[torch.Tensor]) -> torch.Tensor:
@@ -86,7 +89,8 @@ def reference(sampler: str, sigmas: list[float], noises: list[torch.Tensor]) -> 
 def _ancestral(x: torch.Tensor, d: torch.Tensor, sigma: float, to: float, noise: torch.Tensor) -> torch.Tensor:
     up = min(to, (to**2 * (sigma**2 - to**2) / sigma**2) ** 0.5)
     down = (to**2 - up**2) ** 0.5
-    return (down / sigma) * x + (1 - down / sigma) * d + noise * up
+    out: torch.Tensor = (down / sigma) * x + (1 - down / sigma) * d + noise * up
+    return out
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
