@@ -40,7 +40,7 @@ class GenerationSettings:
 
     def item(self, index: int) -> GenerationSettings:
         """The settings of item `index` of a batch: its seed is the batch's plus its index."""
-        return self if self.seed is None else replace(self, seed=self.seed + index)
+        return self if self.seed is None else replace(self, seed=(self.seed + index) % 2**64)
 
 
 def settings_of(spec: JobSpec, target: str = "") -> GenerationSettings:
@@ -81,16 +81,24 @@ def _is_sampler(node: Node) -> bool:
 
 
 class _Graph:
-    """A spec's nodes with its bindings laid over, walked against the links without recursion."""
+    """A spec's nodes with its bindings laid over and its subgraphs opened, walked against the links."""
 
     def __init__(self, spec: JobSpec) -> None:
-        self.nodes: dict[str, Node] = {node.id: node for node in spec.workflow.nodes}
+        laid_over: dict[str, dict[str, Any]] = {}
         for key, binding in spec.bindings.items():
             node_id, _, name = key.rpartition(".")
-            node = self.nodes.get(node_id)
-            if node is not None:
-                value = binding.values[0] if isinstance(binding, Sweep) else binding
-                self.nodes[node_id] = replace(node, inputs={**node.inputs, name: value})
+            laid_over.setdefault(node_id, {})[name] = binding.values[0] if isinstance(binding, Sweep) else binding
+        self.nodes: dict[str, Node] = {}
+        if any(node.mode != "active" or node.type.startswith("subgraph:") for node in spec.workflow.nodes):
+            from engine.graph.registry import Registry
+            from engine.graph.subgraphs import flatten
+
+            for node_id, flat in flatten(spec.workflow, Registry.builtin().types, laid_over).nodes.items():
+                self.nodes[node_id] = replace(flat.node, id=node_id, inputs=dict(flat.inputs))
+            return
+        for node in spec.workflow.nodes:
+            more = laid_over.get(node.id)
+            self.nodes[node.id] = replace(node, inputs={**node.inputs, **more}) if more else node
 
     def linked(self, node: Node | None, name: str) -> str:
         value = node.inputs.get(name) if node else None

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.contracts.job_spec import JobSpec, Sweep
-from engine.contracts.workflow import Link, Node, Workflow
+from engine.contracts.workflow import Link, Node, Socket, Subgraph, Workflow
 from engine.interchange import infotext
 from engine.interchange.generation_settings import GenerationSettings, settings_of
 from engine.sampling.names import SAMPLERS, SCHEDULERS
@@ -159,3 +159,16 @@ def test_parsing_is_total(text: str) -> None:
 def test_long_texts_without_a_parameter_are_read_in_linear_time() -> None:
     for text in ("a" * 200_000, " " * 200_000 + "x", 'a b:"' * 40_000, "word, " * 40_000, "a b: " * 50_000):
         assert infotext.parse("prompt\n" + text).prompt.startswith("prompt")
+
+
+def test_a_sampler_inside_a_subgraph_is_found() -> None:
+    spec = a_spec()
+    inner = tuple(n for n in spec.workflow.nodes if n.id != "save")
+    graph = Subgraph(id="g", nodes=inner, outputs=(Socket(name="image", node="decode", socket="image"),))
+    outer = (
+        Node(id="made", type="subgraph:g"),
+        Node(id="save", type="image.save", inputs={"image": Link("made", "image")}),
+    )
+    nested = JobSpec(workflow=Workflow(nodes=outer, subgraphs=(graph,)), bindings={"made:sampler.seed": 77})
+    found = settings_of(nested, "save")
+    assert (found.prompt, found.seed, found.width, found.model) == ("a red circle", 77, 128, "starter")
