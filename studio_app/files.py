@@ -42,7 +42,7 @@ def write_atomically(path: Path, data: bytes, *, overwrite: bool = True, durable
     except FileExistsError:
         if path.parent.is_dir():
             raise
-        raise StorageError(f"{path.parent} is a file, not a folder", fix="Choose another folder") from None
+        raise StorageError(f"“{path.parent}” is a file, not a folder", fix="Choose another folder") from None
     except OSError as error:
         raise storage_error(error, path) from error
     return path
@@ -77,17 +77,17 @@ def storage_error(error: OSError, path: Path) -> StorageError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageError(f"the disk with {path.parent} is full", fix="Free some space or choose another folder")
     if error.errno == errno.EFBIG:
-        return StorageError(f"{path} is larger than this disk or account allows", fix="Choose another folder")
+        return StorageError(f"“{path}” is larger than this disk or account allows", fix="Choose another folder")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return StorageError(f"{path.parent} can't be written", fix="Choose a folder that you may write to")
+        return StorageError(f"“{path.parent}” can't be written", fix="Choose a folder that you may write to")
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
-        return StorageError(f"{path.parent} is not a folder", fix="Choose another folder")
+        return StorageError(f"“{path.parent}” is not a folder", fix="Choose another folder")
     if error.errno == errno.ENAMETOOLONG:
         return StorageError("the file name is too long", where=path.name[:60], fix="Choose a shorter name")
     if error.errno == errno.EISDIR:
-        return StorageError(f"{path} is a folder", fix="Give the name of a file")
+        return StorageError(f"“{path}” is a folder", fix="Give the name of a file")
     return StorageError(
-        f"{path} can't be written ({error.strerror or type(error).__name__})", fix="Choose another folder"
+        f"“{path}” can't be written ({error.strerror or type(error).__name__})", fix="Choose another folder"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 
 from engine.contracts.errors import InvalidWorkflow, Problem, clip, suggest
 from engine.contracts.job_spec import JobSpec, Sweep
@@ -44,6 +45,12 @@ def runs_of(spec: JobSpec) -> list[dict[str, dict[str, InputValue]]]:
         )
     combined = itertools.product(*sweeps) if spec.combine == "product" else zip(*sweeps, strict=False)
     return [_laid_over(fixed, places, chosen) for chosen in combined]
+
+
+def spec_of_run(spec: JobSpec, overrides: Mapping[str, Mapping[str, InputValue]]) -> JobSpec:
+    """The job that makes only this run of a sweep: what its pictures carry, so that each can be made again alone."""
+    flat = {f"{node_id}.{name}": value for node_id, inputs in overrides.items() for name, value in inputs.items()}
+    return replace(spec, bindings=flat)
 
 
 def _laid_over(

@@ -11,7 +11,7 @@ from typing import Any
 from engine.contracts.errors import Cancelled, InvalidWorkflow, NodeFailed, Problem, TesseraError
 from engine.contracts.job_events import Outcome
 from engine.contracts.job_spec import JobSpec
-from engine.graph.bindings import runs_of
+from engine.graph.bindings import runs_of, spec_of_run
 from engine.graph.cache import ValueCache
 from engine.graph.context import JobShare, OnArtifact, OnPreview
 from engine.graph.events import EventStream, OnEvent
@@ -94,6 +94,8 @@ def execute(
                 prepare(spec, registry, overrides)
         for index, overrides in enumerate(all_runs):
             prepared = first if index == 0 else prepare(spec, registry, overrides)
+            if len(all_runs) > 1:
+                share.spec = spec_of_run(spec, overrides)
             _run(prepared, spec, share, registry, cache, result)
             if result.failures and spec.on_failure == "stop":
                 break

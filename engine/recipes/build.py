@@ -74,7 +74,22 @@ def request_of(spec: JobSpec) -> ImageRequest | None:
     except InvalidRequest:
         return None
     rebuilt = _assemble(resolved, note.get("inpainting") is True, StyleText(*texts))
-    return request if _inputs_of(rebuilt) == _inputs_of(spec) else None
+    if _inputs_of(rebuilt) == _inputs_of(spec):
+        return request
+    return _request_of_run(request, rebuilt, spec)
+
+
+def _request_of_run(request: ImageRequest, whole: JobSpec, spec: JobSpec) -> ImageRequest | None:
+    """The request for one run of a job that ran several times: what a picture of it carries."""
+    if _nodes_of(whole) != _nodes_of(spec):
+        return None
+    swept = {key: value.values for key, value in whole.bindings.items() if isinstance(value, Sweep)}
+    for values in zip(*swept.values(), strict=True):
+        run = dict(zip(swept, values, strict=True))
+        if run == dict(spec.bindings):
+            count = run.get("latent.batch_size", min(request.count, BATCH_LIMIT) if request.init is None else 1)
+            return replace(request, seed=run["sampler.seed"], count=count)
+    return None
 
 
 def check_request(request: ImageRequest, model: Recommended) -> None:
@@ -305,8 +320,13 @@ _ABSENT: Any = _Absent()
 
 def _inputs_of(spec: JobSpec) -> tuple[Any, ...]:
     """What decides the pictures of a job: not names, titles, positions or colours."""
-    nodes = sorted((n.id, n.type, n.mode, sorted(n.inputs.items())) for n in spec.workflow.nodes)
-    return nodes, dict(spec.bindings), spec.workflow.subgraphs
+    return _nodes_of(spec), dict(spec.bindings)
+
+
+def _nodes_of(spec: JobSpec) -> tuple[Any, ...]:
+    return sorted(
+        (n.id, n.type, n.mode, sorted(n.inputs.items())) for n in spec.workflow.nodes
+    ), spec.workflow.subgraphs
 
 
 def _check_prompt(text: str, name: str, *, required: bool) -> None:

@@ -13,9 +13,8 @@ def format_of(suffix: str) -> str:
     found = FORMATS.get(suffix.lower())
     if found is None:
         listed = ", ".join(FORMATS)
-        raise InvalidRequest(
-            f"pictures can't be saved as “{suffix or 'a file without extension'}”", fix=f"Use {listed}"
-        )
+        kind = f"“{suffix}”" if suffix else "a file without an extension"
+        raise InvalidRequest(f"pictures can't be saved as {kind}", fix=f"Use {listed}")
     return found
 
 

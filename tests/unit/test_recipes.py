@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from engine.contracts.errors import BadInput, InvalidRequest, UnknownChoice
 from engine.contracts.job_spec import JobSpec, Sweep
 from engine.contracts.references import BlobRef, ModelRef
-from engine.graph.bindings import runs_of
+from engine.graph.bindings import runs_of, spec_of_run
 from engine.graph.registry import Registry
 from engine.graph.validate import problems
 from engine.recipes.build import BATCH_LIMIT, MAX_SEED, StyleText, build, request_of, title_of
@@ -91,6 +91,15 @@ def test_many_pictures_run_in_batches_whose_seeds_count_on() -> None:
     assert build(replace(CIRCLE, count=BATCH_LIMIT), STARTER).bindings == {}
     with_picture = build(replace(CIRCLE, count=3, init=PICTURE), STARTER)
     assert with_picture.bindings == {"sampler.seed": Sweep((7, 8, 9))}
+
+
+def test_a_picture_of_one_of_several_runs_comes_back_as_its_own_request() -> None:
+    spec = build(replace(CIRCLE, count=BATCH_LIMIT * 2 + 3), STARTER)
+    last = spec_of_run(spec, runs_of(spec)[2])
+    again = request_of(last)
+    assert again is not None
+    assert (again.seed, again.count) == (7 + 2 * BATCH_LIMIT, 3)
+    assert request_of(replace(last, bindings={"sampler.seed": 1})) is None
 
 
 def test_inpainting_keeps_what_the_mask_leaves_by_compositing() -> None:

@@ -226,7 +226,7 @@ def test_a_file_where_a_folder_should_be_is_one_sentence(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError) as refused:
         write_atomically(tmp_path / "file" / "a.png", b"x")
-    assert str(refused.value) == f"{tmp_path / 'file'} is a file, not a folder. Choose another folder."
+    assert str(refused.value) == f"“{tmp_path / 'file'}” is a file, not a folder. Choose another folder."
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
