@@ -9,7 +9,8 @@ from engine.media.resize import centre_crop_box, resize
 
 # Width × height pairs of about one megapixel, as published with FLUX.1 Kontext; the turned ones follow.
 _SIZES = (
-    (672, 1568), (688, 1504), (720, 1456), (752, 1392), (800, 1328), (832, 1248), (880, 1184), (944, 1104), (1024, 1024),
+    (672, 1568), (688, 1504), (720, 1456), (752, 1392), (800, 1328), (832, 1248), (880, 1184), (944, 1104),
+    (1024, 1024),
 )  # fmt: skip
 SIZES = _SIZES + tuple((height, width) for width, height in _SIZES[:-1])
 
