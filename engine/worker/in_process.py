@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import importlib.util
 import os
@@ -238,16 +239,29 @@ def _be_nice() -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+            thread = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, thread, max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 def import_torch(threads: int) -> None:
-    """Import torch without freezing other threads: its large libraries are opened first through ctypes, which lets go
-    of the interpreter while the loader works; then the thread count is set, before torch's first operation."""
-    if "torch" not in sys.modules:
-        _open_libraries_ahead()
-    torch = importlib.import_module("torch")
-    torch.set_num_threads(threads)
+    """Import torch with the shortest pauses for other threads, and set its thread count before its first operation.
+
+    Its large libraries are opened first with the interpreter let go. The collector rests meanwhile: a full collection
+    amid that many new objects holds the interpreter for 100 ms. Afterwards they count as permanent, so that no
+    later collection walks them either.
+    """
+    if "torch" in sys.modules:
+        importlib.import_module("torch").set_num_threads(threads)
+        return
+    _open_libraries_ahead()
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        importlib.import_module("torch").set_num_threads(threads)
+    finally:
+        gc.freeze()
+        if collecting:
+            gc.enable()
 
 
 def _open_libraries_ahead() -> None:
@@ -256,8 +270,10 @@ def _open_libraries_ahead() -> None:
         return
     folder = Path(found.origin).parent / "lib"
     suffix = "dylib" if sys.platform == "darwin" else "so"
+    # Not ctypes.CDLL, which holds the interpreter while it opens; a foreign call to dlopen lets it go.
+    dlopen = ctypes.CDLL(None).dlopen
+    dlopen.restype, dlopen.argtypes = ctypes.c_void_p, (ctypes.c_char_p, ctypes.c_int)
     for name in ("c10", "torch_cpu", "torch", "torch_python"):
         path = folder / f"lib{name}.{suffix}"
-        if path.exists():
-            with contextlib.suppress(OSError):  # a library with needs of its own is left to torch's loader
-                ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL if name != "torch_python" else ctypes.RTLD_LOCAL)
+        if path.exists():  # one that will not open is left to torch's own loader and its message
+            dlopen(os.fsencode(path), os.RTLD_NOW | (os.RTLD_LOCAL if name == "torch_python" else os.RTLD_GLOBAL))

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from typing import Any
-
-import numpy as np
 import pytest
 
 from engine.contracts.errors import InvalidWorkflow
-from engine.contracts.job_spec import JobSpec, Sweep
-from engine.contracts.workflow import Workflow
-from engine.graph.cache import ValueCache
-from engine.graph.execute import JobResult
-from engine.graph.node import NodeContext, node
+from engine.contracts.job_spec import Sweep
 from engine.graph.services import CancelToken
-from engine.worker.in_process import EngineLane
-from tests.unit.graph_nodes import CALLS, Bench, n, registry, services
+from tests.unit.graph_nodes import CALLS, Bench, n
 
 
 def test_a_chain_gives_its_value_and_a_second_run_comes_from_the_cache() -> None:
@@ -139,55 +130,3 @@ def test_values_are_let_go_once_nobody_needs_them() -> None:
     chain = [n("0", "t.add", a=0)] + [n(str(i), "t.add", a=f"@{i - 1}.sum") for i in range(1, 20)]
     assert bench.run(*chain, targets=["19"]).outputs["19"]["sum"] == 20.0
     assert len(bench.cache) == 0
-
-
-class TestEngineLane:
-    def test_jobs_run_in_order_and_report(self) -> None:
-        lane = EngineLane(services, registry(), ValueCache(1 << 20))
-        done: list[tuple[str, JobResult]] = []
-        finished = threading.Event()
-
-        def submit(name: str, *nodes: Any) -> None:
-            def on_done(result: JobResult) -> None:
-                done.append((name, result))
-                if len(done) == 2:
-                    finished.set()
-
-            lane.submit(name, JobSpec(workflow=Workflow(nodes=nodes)), on_done=on_done)
-
-        submit("one", n("a", "t.save", value=1))
-        submit("two", n("a", "t.nope", value=1))
-        assert finished.wait(30)
-        lane.close()
-        assert [(name, r.outcome) for name, r in done] == [("one", "succeeded"), ("two", "failed")]
-        assert isinstance(done[1][1].error, InvalidWorkflow)
-
-    def test_cancelling_a_running_job_stops_it(self) -> None:
-        started = threading.Event()
-
-        @node("t.endless", category="Test", outputs=("v",))
-        def endless(ctx: NodeContext, value: int = 0) -> int:
-            """Runs until cancelled."""
-            started.set()
-            while True:
-                ctx.check_cancelled()
-                ctx.preview(np.zeros((2, 2, 3), np.uint8))
-
-        lane = EngineLane(services, registry(endless), ValueCache(1 << 20))
-        results: list[JobResult] = []
-        ended = threading.Event()
-
-        def on_done(result: JobResult) -> None:
-            results.append(result)
-            ended.set()
-
-        spec = JobSpec(workflow=Workflow(nodes=(n("e", "t.endless"),)), targets=("e",))
-        lane.submit("job", spec, on_done=on_done)
-        assert started.wait(30)
-        assert lane.cancel("job")
-        assert ended.wait(30)
-        assert results[0].outcome == "cancelled"
-        frame = lane.take_preview("job")
-        assert frame is None or frame.shape == (2, 2, 3)
-        assert lane.take_preview("job") is None
-        lane.close()
