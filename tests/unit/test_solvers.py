@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -125,12 +124,11 @@ def test_deterministic_solvers_reach_the_exact_answer(sampler: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_sd15(tmp_path_factory.mktemp("tiny"))
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return Recorder(write_tiny_sd15(tmp_path_factory.mktemp("tiny")))
 
 
-def prepared(folder: Path, sampler: str, batch: int = 1, **changes: Any) -> Prepared:
-    ctx: Any = Recorder(folder)
+def prepared(ctx: Any, sampler: str, batch: int = 1, **changes: Any) -> Prepared:
     model, clip, _ = checkpoint(ctx)
     settings: dict[str, Any] = {"seed": 11, "steps": 6, "cfg": 4.0, "sampler": sampler, "scheduler": "normal"}
     plan = SamplePlan(encode_text(ctx, clip, "a red circle"), encode_text(ctx, clip, ""), **{**settings, **changes})
@@ -138,7 +136,7 @@ def prepared(folder: Path, sampler: str, batch: int = 1, **changes: Any) -> Prep
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_a_stopped_run_resumes_bit_equal(tiny: Path, sampler: str) -> None:
+def test_a_stopped_run_resumes_bit_equal(tiny: Any, sampler: str) -> None:
     whole = advance(prepared(tiny, sampler))
     for stop in (1, 2, 4):
         before = prepared(tiny, sampler)
@@ -149,7 +147,7 @@ def test_a_stopped_run_resumes_bit_equal(tiny: Path, sampler: str) -> None:
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_an_item_is_the_same_alone_and_in_a_batch(tiny: Path, sampler: str) -> None:
+def test_an_item_is_the_same_alone_and_in_a_batch(tiny: Any, sampler: str) -> None:
     """Its noise is identical; its latent to a relative 1e-4, as kernels round by the size of the batch."""
     together = prepared(tiny, sampler, batch=3, seed=20)
     first = together.state.latent
@@ -161,7 +159,7 @@ def test_an_item_is_the_same_alone_and_in_a_batch(tiny: Path, sampler: str) -> N
         assert float(difference) <= 1e-4 * float(latents.abs().max()), (sampler, i, float(difference))
 
 
-def test_noise_is_the_documented_generators(tiny: Path) -> None:
+def test_noise_is_the_documented_generators(tiny: Any) -> None:
     generators = generators_for(2**64 - 1, [0, 1])
     noise = draw(generators, torch.empty(2, 4, 8, 8))
     for i, seed in enumerate((2**64 - 1, 0)):
@@ -175,7 +173,7 @@ FIRST_OF_SEED_0 = [-1.1258398, -1.1523602, -0.2505786]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_stochastic_samplers_are_the_ones_that_draw(tiny: Path, sampler: str) -> None:
+def test_stochastic_samplers_are_the_ones_that_draw(tiny: Any, sampler: str) -> None:
     run = prepared(tiny, sampler)
     before = run.state.generators[0].get_state()
     advance(run)
@@ -183,9 +181,8 @@ def test_stochastic_samplers_are_the_ones_that_draw(tiny: Path, sampler: str) ->
     assert moved == (sampler in STOCHASTIC_SAMPLERS)
 
 
-def counted(folder: Path, cfg: float, steps: int = 3) -> list[int]:
+def counted(ctx: Any, cfg: float, steps: int = 3) -> list[int]:
     """The batch sizes the network was given."""
-    ctx: Any = Recorder(folder)
     model, clip, _ = checkpoint(ctx)
     family = ctx.session.family(model.weights)
     sizes: list[int] = []
@@ -201,6 +198,6 @@ def counted(folder: Path, cfg: float, steps: int = 3) -> list[int]:
     return sizes
 
 
-def test_guidance_of_one_skips_the_unconditional_half(tiny: Path) -> None:
+def test_guidance_of_one_skips_the_unconditional_half(tiny: Any) -> None:
     assert counted(tiny, 4.0) == [4, 4, 4]
     assert counted(tiny, 1.0) == [2, 2, 2]
