@@ -114,7 +114,7 @@ def _source(step: Step, name: str, result: Expand, plan: Plan, prefix: str, own:
         return None, 0, found
     link = plan.groups.get(prefix + value.node, {}).get(value.output, Link(prefix + value.node, value.output))
     source = plan.steps.get(link.node)
-    if source is not None and not source.known:
+    if plan.problems and (source is None or not source.known):
         raise InvalidWorkflow(plan.sorted_problems())
     if source is None or link.output not in source.kind.output_slots:
         known = [n.removeprefix(prefix) for n in list(plan.steps)[:100]]
