@@ -16,7 +16,7 @@ from ui.create.form_parts import Field
 from ui.widgets.basics import Button
 from ui.widgets.inputs import Choice, NumberField, SliderField
 
-FORMATS = (("png", "PNG, every pixel exact"), ("webp", "WebP, smaller"), ("jpeg", "JPEG, smallest"))
+FORMATS = (("png", "PNG"), ("webp", "WebP"), ("jpeg", "JPEG"))
 
 
 class Advanced(QWidget):
@@ -42,7 +42,7 @@ class Advanced(QWidget):
         self.clip_skip = NumberField(
             "CLIP skip", "Leaves out the last layers of the text encoder; 0 uses all of them.", minimum=0, maximum=11
         )
-        self.file_format = Choice("File format", "What each picture is saved as.")
+        self.file_format = Choice("File format", "PNG keeps every pixel exactly; WebP and JPEG are smaller.")
         for value, label in FORMATS:
             self.file_format.addItem(label, value)
         self.reset = Button("Use the model’s own settings", "undo", kind="quiet")

@@ -63,7 +63,7 @@ class CreateForm(QWidget):
             "list-ordered", "Several prompts", "Makes a picture for each line: up to ten prompts at once.",
             size=16, checkable=True,
         )  # fmt: skip
-        self.prompt = PromptEdit("Prompt", "What the picture should show.", lines=4, most=10, suggest=self._suggest)
+        self.prompt = PromptEdit("Prompt", "What the picture should show.", lines=3, most=10, suggest=self._suggest)
         self.prompt_count = Label("", "small")
         self.words_hint = Hint("triangle-alert", "warning")
         self.prompt_hint = Hint()
@@ -90,7 +90,7 @@ class CreateForm(QWidget):
         self._scroll.setFrameShape(QFrame.Shape.NoFrame)
         self._scroll.setAccessibleName("Settings")
         self._inside = QWidget()
-        column = Column(self._inside, spacing=2.5, margins=(2, 2, 1, 2))
+        column = Column(self._inside, spacing=2, margins=(2, 1.5, 1, 1.5))
         prompt = Section("Prompt", self.insert_button, self.recent_button, self.several_button)
         for widget in (self.prompt, self.prompt_count, self.prompt_hint, self.words_hint):
             prompt.add(widget)
@@ -134,6 +134,10 @@ class CreateForm(QWidget):
         self.setFixedWidth(theme.px(COLUMN_WIDTH))
         # Room for the scroll bar is always kept, so that unfolding moves nothing sideways.
         self._inside.setFixedWidth(theme.px(COLUMN_WIDTH - SCROLL_BAR))
+
+    def scroll_to(self, section: QWidget) -> None:
+        """Bring a part of the column into view."""
+        self._scroll.ensureWidgetVisible(section, 0, theme.space(2))
 
     # ---- the model
 
@@ -224,6 +228,7 @@ class CreateForm(QWidget):
         self._show_problems()
         if "prompt" in problems:
             self.prompt.setFocus()
+            self._scroll.verticalScrollBar().setValue(0)
         elif any(name in problems for name in self.advanced.fields):
             self.advanced_fold.set_open(True)
         return not problems

@@ -12,7 +12,6 @@ from PySide6.QtGui import QImage
 from engine.contracts.errors import clip
 from engine.contracts.results import ResultRecord
 from engine.recipes.build import request_of
-from studio_app.jobs.eta import time_words
 from studio_app.jobs.rows import JobRow
 
 Index: TypeAlias = QModelIndex | QPersistentModelIndex
@@ -45,7 +44,7 @@ class JobEntry:
             return "Getting ready"
         text = f"Step {row.step:g} of {row.steps:g}"
         if row.seconds_left is not None and row.seconds_left > 0.5:
-            text += f", {time_words(row.seconds_left)} left"
+            text += f", {short_time(row.seconds_left)} left"
         return text
 
 
@@ -182,6 +181,11 @@ class ResultsModel(QAbstractListModel):
     def _touch(self, row: int) -> None:
         index = self.index(row)
         self.dataChanged.emit(index, index)
+
+
+def short_time(seconds: float) -> str:
+    """ "20 s" or "3 min": as short as a tile needs it."""
+    return f"{max(1, round(seconds))} s" if seconds < 90 else f"{round(seconds / 60)} min"
 
 
 def describe_entry(entry: Entry) -> str:

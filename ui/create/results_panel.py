@@ -122,8 +122,7 @@ class ResultsPanel(QWidget):
         header = Row(spacing=0.5, margins=(2, 1, 2, 1))
         header.addWidget(self.back)
         header.addWidget(self.title, 1)
-        for widget in (self.previous, self.next, self.zoom_out, self.zoom, self.zoom_in, self.actual, self.tile_size):
-            header.addWidget(widget)
+        header.addWidget(self.tile_size)
         header.addSpacing(theme.space(1))
         for button in self.action_buttons.values():
             header.addWidget(button)
@@ -135,6 +134,14 @@ class ResultsPanel(QWidget):
         inset = Row(margins=(1.5, 0, 1.5, 0))
         inset.addWidget(self._stack)
         middle.addLayout(inset, 1)
+        self.viewer_tools = QWidget()
+        tools = Row(self.viewer_tools, spacing=0.5, margins=(2, 1, 2, 0))
+        tools.addWidget(self.previous)
+        tools.addWidget(self.next)
+        tools.addStretch(1)
+        for widget in (self.zoom_out, self.zoom, self.zoom_in, self.actual):
+            tools.addWidget(widget)
+        middle.addWidget(self.viewer_tools)
         foot = Row(margins=(2, 1, 2, 1))
         foot.addWidget(self.message)
         middle.addLayout(foot)
@@ -280,8 +287,8 @@ class ResultsPanel(QWidget):
         if not viewing:
             self._stack.setCurrentWidget(self.grid if self._model.rowCount() else self.empty)
         chosen = self.chosen()
-        for widget in (self.back, self.previous, self.next, self.zoom_out, self.zoom, self.zoom_in, self.actual):
-            widget.setVisible(viewing)
+        self.back.setVisible(viewing)
+        self.viewer_tools.setVisible(viewing)
         self.tile_size.setVisible(not viewing and bool(self._model.rowCount()))
         for button in (*self.action_buttons.values(), self.details_button):
             button.setVisible(bool(self._model.rowCount()))

@@ -15,6 +15,7 @@ from ui.widgets.basics import describe
 
 SMALLEST_TILE, LARGEST_TILE, USUAL_TILE = 96, 480, 216
 GAP = 8
+FOOT = 44  # the two lines below a picture that is forming
 
 PixmapSource = Callable[[ResultRecord, int], QPixmap | None]
 
@@ -74,14 +75,14 @@ class TileDelegate(QStyledItemDelegate):
             self._paint_cross(painter, frame)
             return
         if entry.preview is not None:
-            painter.drawImage(fitted(entry.preview.size(), frame), entry.preview)
+            painter.drawImage(fitted(entry.preview.size(), frame.adjusted(0, 0, 0, -theme.px(FOOT))), entry.preview)
         else:
             edge = theme.px(24)
             place = QRectF(frame.center() - QPointF(edge / 2, edge), QPointF(0, 0))
             place.setSize(QSize(edge, edge))
             theme.paint_icon(painter, "sparkles", place.toRect(), "text_muted")
         bar = theme.px(4)
-        lines = theme.px(44)
+        lines = theme.px(FOOT)
         foot = QRectF(frame.x(), frame.bottom() - lines, frame.width(), lines)
         veil = theme.token("surface1")
         veil.setAlphaF(0.88)
@@ -161,6 +162,7 @@ class ResultsView(QListView):
         self.setMouseTracking(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setTabKeyNavigation(False)
+        self.setStyleSheet("QListView { border: 2px solid transparent; }")  # room for the frame that shows the focus
         describe(self, "Results", "")
         self.setToolTip("")
         self.tiles.cancel_wanted.connect(self.job_cancel_wanted)

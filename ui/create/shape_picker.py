@@ -27,7 +27,7 @@ class ShapeButton(QAbstractButton):
         theme.notifier.changed.connect(self.updateGeometry)
 
     def sizeHint(self) -> QSize:
-        return QSize(theme.px(40), theme.px(52))
+        return QSize(theme.px(40), theme.px(48))
 
     def minimumSizeHint(self) -> QSize:
         return self.sizeHint()
@@ -48,7 +48,7 @@ class ShapeButton(QAbstractButton):
         long = theme.px(24)
         width = long if self.shape.ratio >= 1 else long * self.shape.ratio
         height = long if self.shape.ratio <= 1 else long / self.shape.ratio
-        room = QRectF(frame.x(), frame.y() + theme.px(4), frame.width(), theme.px(26))
+        room = QRectF(frame.x(), frame.y() + theme.px(3), frame.width(), theme.px(25))
         box = QRectF(room.center().x() - width / 2, room.center().y() - height / 2, width, height)
         painter.setPen(QPen(theme.token("text_strong" if on else "text_muted"), 1.5))
         painter.setBrush(theme.token("accent") if on else Qt.BrushStyle.NoBrush)

@@ -5,7 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from PySide6.QtCore import QBuffer, QByteArray, QIODevice, QRectF, QSize, Qt, Signal, Slot
-from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent, QImage, QPainter, QPaintEvent, QPen
+from PySide6.QtGui import (
+    QDragEnterEvent,
+    QDragLeaveEvent,
+    QDropEvent,
+    QImage,
+    QImageWriter,
+    QPainter,
+    QPaintEvent,
+    QPen,
+)
 from PySide6.QtWidgets import QAbstractButton, QFileDialog, QSizePolicy, QWidget
 
 from engine.contracts.references import BlobRef
@@ -19,7 +28,7 @@ from ui.create.mime import local_picture
 from ui.panels.thumbnails import decode_small
 from ui.widgets.basics import Button, IconButton, Label, describe
 from ui.widgets.inputs import SliderField
-from ui.widgets.layouts import Column, Row
+from ui.widgets.layouts import Column, Flow, Row
 
 PICTURE_FILTER = "Pictures (*.png *.jpg *.jpeg *.webp *.bmp *.tif *.tiff *.gif);;All files (*)"
 THUMBNAIL_EDGE = 96
@@ -42,6 +51,11 @@ class DropZone(QAbstractButton):
         self._over = False
         theme.notifier.changed.connect(self.updateGeometry)
 
+    @property
+    def has_picture(self) -> bool:
+        """Whether the picture is loaded and shown."""
+        return self._image is not None
+
     def show_picture(self, image: QImage | None) -> None:
         self._image = image
         self.updateGeometry()
@@ -53,7 +67,7 @@ class DropZone(QAbstractButton):
         self.update()
 
     def sizeHint(self) -> QSize:
-        return QSize(theme.px(120), theme.px(THUMBNAIL_EDGE if self._image else 44))
+        return QSize(theme.px(120), theme.px(THUMBNAIL_EDGE if self._image else 36))
 
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
@@ -133,17 +147,20 @@ class StartPicture(QWidget):
         )  # fmt: skip
         self.strength_field = Field("Strength", self.strength)
         column.addWidget(self.strength_field)
-        self.mask_file = Button("Mask from a file…", kind="quiet", tip="White is redrawn, black is kept as it is.")
-        self.mask_alpha = Button("From transparency", kind="quiet", tip="Redraws where the picture is transparent.")
+        self.mask_file = Button(
+            "Mask from a file…", "folder-open", kind="quiet", tip="White is redrawn, black is kept as it is."
+        )
+        self.mask_alpha = Button(
+            "Mask from transparency", "contrast", kind="quiet", tip="Redraws where the picture is transparent."
+        )
         self.mask_paint = Button(
             "Paint a mask…", "brush", kind="quiet", tip="Paint where the picture is to be redrawn."
         )
         self.mask_remove = Button("Remove the mask", "x", kind="quiet", tip="Lets all of the picture change again.")
         self.mask_row = QWidget()
-        tools = Row(self.mask_row, spacing=0.5)
+        tools = Flow(self.mask_row, spacing=0.5)
         for button in (self.mask_paint, self.mask_file, self.mask_alpha, self.mask_remove):
             tools.addWidget(button)
-        tools.addStretch(1)
         column.addWidget(self.mask_row)
         self.hint = Hint()
         column.addWidget(self.hint)
@@ -297,6 +314,6 @@ def png_bytes(image: QImage) -> bytes:
     store = QByteArray()
     buffer = QBuffer(store)
     buffer.open(QIODevice.OpenModeFlag.WriteOnly)
-    image.save(buffer, b"PNG")
+    QImageWriter(buffer, QByteArray(b"png")).write(image)
     buffer.close()
     return bytes(store.data())

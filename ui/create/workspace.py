@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from PySide6.QtCore import Qt, QTimer, Slot
-from PySide6.QtGui import QCloseEvent, QDrag, QDragEnterEvent, QDropEvent, QGuiApplication, QImage
+from PySide6.QtGui import QCloseEvent, QDrag, QDragEnterEvent, QDropEvent, QGuiApplication, QImage, QShowEvent
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 from engine.contracts.errors import TesseraError
@@ -56,6 +56,7 @@ class CreateWorkspace(Workspace):
         self._background = Background(self)
         self._offered: ImageRequest | None = None
         self._mode = "simple"
+        self._shown = self._closed = False
         self.model_of_results = ResultsModel(self)
         self.form = CreateForm(app, self.session, self._background)
         self.results = ResultsPanel(app, self.model_of_results, self._background)
@@ -355,12 +356,21 @@ class CreateWorkspace(Workspace):
         except TesseraError as error:
             self.form.bar.say(str(error))
 
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        if not self._shown:
+            self._shown = True
+            self.form.prompt.setFocus()
+
     def closeEvent(self, event: QCloseEvent) -> None:
         self.close_down()
         super().closeEvent(event)
 
     def close_down(self) -> None:
         """Keep what is shown, finish deletions, and leave no thread or timer behind. Before the application closes."""
+        if self._closed:
+            return
+        self._closed = True
         self._save()
         for unbind in self._unbind:
             unbind()

@@ -1,0 +1,57 @@
+"""What the tests of Create share: an application and its workspace on a folder of their own, and little helpers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from pytestqt.qtbot import QtBot
+
+from studio_app.application import Application
+from ui import appearance
+from ui.bridge.bridge import Bridge
+from ui.create.workspace import CreateWorkspace
+
+SECONDS = 1000
+
+
+@contextmanager
+def create_workspace(data: Path, qtbot: QtBot, *, started: bool = False) -> Iterator[CreateWorkspace]:
+    """The real workspace on the real application; `started` opens the store and the engine lane."""
+    app = Application(data)
+    app.settings.set("generation.output_folder", str(data / "pictures"))
+    app.settings.set("engine.warm_up", False)
+    appearance.apply(app)
+    bridge = Bridge()
+    bridge.start(app)
+    page = CreateWorkspace(app, bridge)
+    page.resize(1300, 800)
+    page.show()
+    if started:
+        app.start()
+        bridge.announce_ready()
+        with qtbot.waitSignal(bridge.ready, timeout=30 * SECONDS):
+            pass
+    try:
+        yield page
+    finally:
+        page.close_down()
+        page.hide()
+        page.deleteLater()
+        bridge.close()
+        app.close()
+        qtbot.wait(1)  # lets Qt delete what asked for it
+
+
+def until(qtbot: QtBot, condition: Callable[[], object], seconds: float = 30) -> None:
+    qtbot.waitUntil(lambda: bool(condition()), timeout=round(seconds * SECONDS))
+
+
+def picture_file(folder: Path, name: str, pixels: np.ndarray) -> Path:
+    """A PNG of [H, W, 3 or 4] bytes."""
+    path = folder / name
+    Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return path
