@@ -55,7 +55,8 @@ class Owner:
     def others_alive(self) -> bool:
         """Whether another process uses this folder now; the files of dead ones are removed on the way."""
         tokens = [path.name for path in self._folder.iterdir()]
-        return any([self.is_alive(token) for token in tokens if token != self.token])
+        alive = [self.is_alive(token) for token in tokens if token != self.token]
+        return any(alive)
 
     def release(self) -> None:
         if self._descriptor >= 0:
