@@ -31,7 +31,8 @@ Outputs = dict[str, dict[str, Any]]
 class JobResult:
     """What came of a job.
 
-    outputs    node id → output → value, of the targets (a list where the output is a list)
+    outputs    node id → output → value, of the targets (a list where the output is a list); a subgraph among them
+               stands with its own outputs beside those of its nodes
     runs       the same for each run of a sweep; `outputs` is the last one
     artifacts  (node id, artifact) in the order they were made, numbered within their node
     failures   one for each node that failed; `error` is why the job as a whole failed
@@ -56,6 +57,7 @@ class Prepared:
 
     needed: list[Step]
     targets: list[Step]
+    groups: dict[str, dict[str, tuple[Step, int]]]
     refused: dict[str, NodeFailed]
 
 
@@ -121,6 +123,7 @@ def prepare(spec: JobSpec, registry: Registry, overrides: Overrides) -> Prepared
     plan = build_plan(spec.workflow, registry, overrides)
     keep_going = spec.on_failure == "continue"
     targets = plan.targets(spec.targets) if spec.targets else plan.output_steps()
+    groups = plan.group_outputs(spec.targets)
     if not targets and not plan.problems:
         raise InvalidWorkflow([NOTHING_TO_MAKE])
     needed = in_order(targets, plan.problems)
@@ -131,7 +134,7 @@ def prepare(spec: JobSpec, registry: Registry, overrides: Overrides) -> Prepared
         for step in needed:
             for wire in step.wires:
                 wire[1].uses += 1
-        return Prepared(needed, targets, {})
+        return Prepared(needed, targets, groups, {})
     wanted = {s.id for s in needed}
     found = [p for p in plan.sorted_problems() if _matters(p, wanted, spec.targets, targets)]
     refused: dict[str, NodeFailed] = {}
@@ -145,7 +148,7 @@ def prepare(spec: JobSpec, registry: Registry, overrides: Overrides) -> Prepared
     for step in needed:
         for wire in step.wires:
             wire[1].uses += 1
-    return Prepared(needed, targets, refused)
+    return Prepared(needed, targets, groups, refused)
 
 
 def _matters(problem: Problem, wanted: set[str], asked: Sequence[str], targets: Sequence[Step]) -> bool:
@@ -207,6 +210,8 @@ def _run(
         outputs = {
             t.id: dict(zip(t.kind.output_names, t.value, strict=True)) for t in prepared.targets if t.value is not None
         }
+        for node_id, slots in prepared.groups.items():
+            outputs[node_id] = {name: s.value[i] for name, (s, i) in slots.items() if s.value is not None}
         result.runs.append(outputs)
         result.outputs = outputs
 

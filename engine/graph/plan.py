@@ -84,6 +84,16 @@ class Plan:
                 )
         return list(found.values())
 
+    def group_outputs(self, ids: Sequence[str]) -> dict[str, dict[str, tuple[Step, int]]]:
+        """For those of `ids` that are subgraph instances: output name → the step and slot it comes from."""
+        found: dict[str, dict[str, tuple[Step, int]]] = {}
+        for node_id in ids:
+            for name, link in self.groups.get(node_id, {}).items():
+                step = self.steps.get(link.node)
+                if step is not None and step.known and link.output in step.kind.output_slots:
+                    found.setdefault(node_id, {})[name] = (step, step.kind.output_slots[link.output])
+        return found
+
     def sorted_problems(self) -> list[Problem]:
         """The problems in the order of the nodes."""
         places = {node_id: index for index, node_id in enumerate(self.steps)}

@@ -107,7 +107,7 @@ class _Flattener:
     def __init__(self, types: Mapping[str, NodeType], overrides: Overrides, subgraphs: Mapping[str, Subgraph]) -> None:
         self.types, self.overrides, self.subgraphs = types, overrides, subgraphs
         self.flat = Flat()
-        self.muted: set[str] = set()
+        self.muted: dict[str, str] = {}  # the id of what is not there → why
         self.bypassed: dict[str, FlatNode] = {}
         self.opened: dict[str, tuple[Subgraph, str]] = {}
         self.seen: set[str] = set()
@@ -130,7 +130,7 @@ class _Flattener:
                 )
                 break
             if gone or node.mode == "mute":
-                self.muted.add(node_id)
+                self.muted[node_id] = f"“{clip(node_id)}” is muted"
                 if not node.type.startswith(SUBGRAPH):
                     continue
             kind = self.types.get(node.type)
@@ -170,7 +170,7 @@ class _Flattener:
         if problem or found is None:
             if problem and not gone:
                 self.flat.problems.append(Problem(problem.code, problem.what, problem.fix, node=record.id))
-            self.muted.add(record.id)
+            self.muted[record.id] = f"“{clip(record.id)}” can't be opened"
             return []
         scope = record.id + ":"
         self.opened[record.id] = (found, scope)
@@ -199,7 +199,7 @@ class _Flattener:
                 return Gone("it leads in a circle")
             source = link.node
             if source in self.muted:
-                return Gone(f"“{clip(source)}” is muted")
+                return Gone(self.muted[source])
             if source in self.bypassed:
                 value = self._bypass(self.bypassed[source], link.output)
             elif source in self.opened:

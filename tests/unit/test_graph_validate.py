@@ -206,7 +206,7 @@ def test_nested_subgraphs_open_with_ids_that_show_the_nesting() -> None:
     assert result.artifacts[0][1].data == b"14.0"
     assert "g:two:y" in result.succeeded
     targeted = bench.run(*graph, subgraphs=(outer, twice()), targets=["g"])
-    assert targeted.outputs == {"g:two:y": {"sum": 14.0}}
+    assert targeted.outputs == {"g": {"r": 14.0}, "g:two:y": {"sum": 14.0}}
 
 
 def test_the_signature_of_a_subgraph_is_that_of_its_nodes() -> None:
@@ -223,6 +223,9 @@ def test_subgraphs_that_hold_themselves_are_refused() -> None:
     assert problem.code == "subgraph_cycle"
     assert "a → b → a" in problem.what
     assert only(n("g", "subgraph:zz"), n("s", "t.save", value=1)).code == "unknown_subgraph"
+    found_problems = found(n("g", "subgraph:zz"), n("s", "t.save", value="@g.r"))
+    assert [(p.node, p.code) for p in found_problems] == [("s", "missing_input"), ("g", "unknown_subgraph")]
+    assert "“g” can't be opened" in found_problems[0].what
 
 
 def test_a_subgraph_bomb_is_refused() -> None:
