@@ -8,20 +8,20 @@ import numpy as np
 
 from engine.media.pixels import Floats
 
-Method: TypeAlias = Literal["nearest", "bilinear", "bicubic", "area", "lanczos"]
+Method: TypeAlias = Literal["nearest", "bilinear", "bicubic", "area", "lanczos", "nearest-exact"]
 METHODS: tuple[str, ...] = get_args(Method)
 
 
 def resize(image: Floats, width: int, height: int, method: str = "lanczos") -> Floats:
     """[B, H, W, C] or [B, H, W] at `width` × `height` pixels, float32, clipped to 0..1.
 
-    nearest takes the pixel whose centre is nearest; area is the mean over each new pixel; bilinear, bicubic
+    nearest, which ComfyUI calls nearest-exact, takes the pixel whose centre is nearest; area is the mean over each new pixel; bilinear, bicubic
     (Catmull-Rom, a = −0.5) and lanczos (3 lobes) are Pillow's, whose support widens when shrinking. Colours are
     weighted by alpha, so that invisible pixels don't bleed into visible ones. The size it already has returns it.
     """
     if image.shape[1:3] == (height, width):
         return image
-    if image.ndim == 4 and image.shape[-1] == 4 and method != "nearest" and image[..., 3].min() < 1.0:
+    if image.ndim == 4 and image.shape[-1] == 4 and not method.startswith("nearest") and image[..., 3].min() < 1.0:
         return _resize_premultiplied(image, width, height, method)
     planes = image[..., None] if image.ndim == 3 else image
     out = np.stack([_resize_one(item, width, height, method) for item in planes])
@@ -38,7 +38,7 @@ def _resize_premultiplied(image: Floats, width: int, height: int, method: str) -
 
 
 def _resize_one(item: Floats, width: int, height: int, method: str) -> Floats:
-    if method == "nearest":
+    if method.startswith("nearest"):
         rows = np.minimum(((np.arange(height) + 0.5) * item.shape[0] / height).astype(int), item.shape[0] - 1)
         columns = np.minimum(((np.arange(width) + 0.5) * item.shape[1] / width).astype(int), item.shape[1] - 1)
         chosen: Floats = item[rows[:, None], columns[None, :]]

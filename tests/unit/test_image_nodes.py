@@ -108,7 +108,7 @@ def test_area_scaling_is_the_mean_of_what_it_covers() -> None:
     np.testing.assert_allclose(out, picture.reshape(1, 2, 2, 3, 2, 3).mean(axis=(2, 4)), atol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["nearest", "bilinear", "bicubic", "area", "lanczos"])
+@pytest.mark.parametrize("method", ["nearest", "nearest-exact", "bilinear", "bicubic", "area", "lanczos"])
 def test_scaling_keeps_a_flat_colour_and_its_range(method: str) -> None:
     flat = np.full((1, 13, 9, 4), 0.25, np.float32)
     np.testing.assert_allclose(scale(Room(), flat, 21, 5, method), np.full((1, 5, 21, 4), 0.25), atol=1e-5)
@@ -192,6 +192,12 @@ def test_a_composite_can_hang_over_every_edge() -> None:
     np.testing.assert_array_equal(composite(Room(), below, over, None, -1, -2)[0, :1, :2], over[0, 2:, 1:])
     np.testing.assert_array_equal(composite(Room(), below, over, None, 3, 3)[0, 3:, 3:], over[0, :1, :1])
     np.testing.assert_array_equal(composite(Room(), below, over, None, 4, 0), below)
+
+
+def test_the_source_can_be_scaled_to_the_destination() -> None:
+    below, over = noise(1, 8, 6, 3, seed=1), np.full((1, 4, 4, 3), 0.25, np.float32)
+    out = composite(Room(), below, over, resize_source=True)
+    np.testing.assert_allclose(out, np.full((1, 8, 6, 3), 0.25), atol=1e-6)
 
 
 def test_a_transparent_source_covers_by_its_alpha() -> None:

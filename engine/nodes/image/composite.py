@@ -22,6 +22,7 @@ def composite(
     mask: Mask | None = None,
     x: Offset = 0,
     y: Offset = 0,
+    resize_source: Annotated[bool, In(advanced=True)] = False,
 ) -> Image:
     """Lay one picture over another. Where the mask is 0 the destination keeps its exact values.
 
@@ -30,8 +31,11 @@ def composite(
     mask: how much of the source shows, 0 to 1; everywhere when left open
     x: left edge of the source on the destination, in pixels
     y: upper edge of the source on the destination, in pixels
+    resize_source: scale the source to the size of the destination first
     """
     below, over = batched(destination), batched(source)
+    if resize_source:
+        over = resize(over, below.shape[2], below.shape[1], "bilinear")
     height, width = over.shape[1:3]
     cover = (
         np.ones((1, height, width), np.float32)
