@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from PySide6.QtCore import Qt, QTimer, Slot
+from PySide6.QtCore import QMimeData, Qt, QTimer, Slot
 from PySide6.QtGui import QCloseEvent, QDrag, QDragEnterEvent, QDropEvent, QGuiApplication, QImage, QShowEvent
 from PySide6.QtWidgets import QFileDialog, QWidget
 
@@ -237,13 +237,12 @@ class CreateWorkspace(Workspace):
 
     def paste_picture(self) -> None:
         """Start from the picture on the clipboard."""
-        data = QGuiApplication.clipboard().mimeData()
-        path = local_picture(data)
+        data: QMimeData | None = QGuiApplication.clipboard().mimeData()  # None when it was cleared
+        path = None if data is None else local_picture(data)
         if path is not None:
             self.take_picture(path)
-        elif data.hasImage():
-            image = QImage(data.imageData())
-            self.take_picture(png_bytes(image))
+        elif data is not None and data.hasImage():
+            self.take_picture(png_bytes(QImage(data.imageData())))
         else:
             self.form.start.hint.say("There is no picture on the clipboard.")
 
