@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 
 from engine.contracts.errors import InvalidRequest
 from engine.families.protocol import BindRequest, Family, LatentSpace
@@ -70,7 +71,7 @@ def prepare(family: Family, latent: LatentValue, plan: SamplePlan) -> Prepared:
     if not plan.leave_noise:
         schedule = schedule.ending_at(until) if until > 0 else schedule
     start = min(plan.start, until)
-    empty = latent.space == ANY_SPACE
+    empty = latent.space == ANY_SPACE and not bool(latent.samples.any())
     latent = fitted(latent, family.latent_space)
     clean = latent.samples.to(family.device)
     indices = latent.indices or tuple(range(clean.shape[0]))
@@ -133,6 +134,14 @@ def fitted(latent: LatentValue, space: LatentSpace) -> LatentValue:
     if latent.space == ANY_SPACE:
         batch, _, height, width = latent.samples.shape  # laid out with 8 pixels a cell
         shape = space.shape(batch, width * 8, height * 8)
+        if latent.samples.shape == shape:
+            return replace(latent, space=space.id)  # it may hold noise that a node put there
+        if bool(latent.samples.any()):
+            raise InvalidRequest(
+                f"this latent has {latent.samples.shape[1]} channels and the model works with {space.channels}",
+                where="latent",
+                fix="Start from an empty latent, or encode a picture with this model's VAE",
+            )
         return replace(latent, samples=torch.zeros(shape), space=space.id)
     if latent.space != space.id:
         raise InvalidRequest(
@@ -167,6 +176,13 @@ def _constraint(
     if latent.noise_mask is None:
         return unconstrained
     mask = latent.noise_mask.to(clean.device, torch.float32)
+    if mask.shape[0] not in (1, clean.shape[0]):
+        raise InvalidRequest(
+            f"there are {mask.shape[0]} masks for {clean.shape[0]} pictures", where="noise mask",
+            fix="Give one mask, or one for each picture",
+        )  # fmt: skip
+    if mask.shape[-2:] != clean.shape[-2:]:  # the latent was scaled after its mask was set
+        mask = F.interpolate(mask, size=clean.shape[-2:], mode="nearest-exact")
 
     def constrain(current: torch.Tensor, index: int) -> torch.Tensor:
         return (1 - mask) * solver.noised(clean, noise, schedule, index) + mask * current

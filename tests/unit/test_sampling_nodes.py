@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from engine.contracts.errors import Cancelled, InvalidRequest, UnknownChoice
-from engine.graph.values import LatentValue
+from engine.graph.values import ConditioningEntry, LatentValue
 from engine.nodes.condition.inpaint import inpaint_model
 from engine.nodes.condition.text import clip_skip, combine, encode_text
 from engine.nodes.latent.empty import empty
 from engine.nodes.latent.picture import cells_of, decode_image, encode_image, set_noise_mask
 from engine.nodes.load.checkpoint import checkpoint
 from engine.nodes.sample.k_sampler import k_sampler, k_sampler_advanced
+from engine.sampling.guidance import region_weight
 from engine.sampling.names import SAMPLERS
 from tests.benchmarks.tiny_models import write_tiny_sd15
 from tests.unit.sampling_room import Recorder, handles, make_latent, make_picture
@@ -214,6 +215,38 @@ def test_a_prompt_holds_only_in_its_area_and_its_steps(tiny: Any) -> None:
     late = (*positive, replace(other, steps=(0.5, 1.0)))
     early = k_sampler(tiny, model, late, negative, start, steps=1, seed=1, sampler="euler").samples
     np.testing.assert_allclose(early.numpy(), base.numpy(), atol=1e-5)
+
+
+def test_areas_are_told_in_fractions_or_in_cells() -> None:
+    like = torch.zeros(1, 4, 8, 8)
+    entry = ConditioningEntry(embedding=torch.zeros(1, 4, 4), area=(0.25, 0.0, 0.5, 0.5))
+    in_cells = replace(entry, area=(2.0, 0.0, 4.0, 4.0), area_in_cells=True)
+    expected = torch.zeros(1, 1, 8, 8)
+    expected[..., 0:4, 2:6] = 1.0
+    assert torch.equal(region_weight(entry, like), expected)
+    assert torch.equal(region_weight(in_cells, like), expected)
+
+
+def test_noise_in_an_unclaimed_latent_is_kept(tiny: Any) -> None:
+    model, _, positive, negative = handles(tiny)
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    given = replace(empty(tiny, 64, 64, 1), samples=noise)
+    settings: dict[str, Any] = {"add_noise": False, "steps": 2, "sampler": "euler", "scheduler": "karras"}
+    first = k_sampler_advanced(tiny, model, positive, negative, given, **settings)
+    blank = k_sampler_advanced(tiny, model, positive, negative, empty(tiny, 64, 64, 1), **settings)
+    assert not torch.equal(first.samples, blank.samples)
+
+
+def test_a_mask_follows_its_latent_to_another_size(tiny: Any) -> None:
+    model, vae, positive, negative = handles(tiny)
+    picture = np.random.default_rng(1).random((1, 64, 64, 3), dtype=np.float32)
+    latent = encode_image(tiny, vae, picture)
+    half = torch.zeros(1, 1, 4, 4)
+    half[..., 2:] = 1.0
+    drawn = k_sampler(tiny, model, positive, negative, replace(latent, noise_mask=half), steps=2)
+    assert torch.equal(drawn.samples[..., :4], latent.samples[..., :4])
+    with pytest.raises(InvalidRequest, match="3 masks for 1 pictures"):
+        k_sampler(tiny, model, positive, negative, replace(latent, noise_mask=half.repeat(3, 1, 1, 1)), steps=2)
 
 
 def test_a_long_prompt_says_what_is_not_read(starter: Any) -> None:
