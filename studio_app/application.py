@@ -143,8 +143,9 @@ class Application:
         except Exception as error:
             # A broken installation or node: the library still opens, and each job says why it can't run.
             log.exception("the engine could not be opened")
-            self.engine.error = f"the engine could not be started ({type(error).__name__}: {clip(str(error), 200)})"
-            self.notifications.post("error", str(TesseraError(self.engine.error)))
+            sentence = f"The engine could not be started ({type(error).__name__}: {clip(str(error), 200)})."
+            self.engine.fail(sentence)
+            self.notifications.post("error", sentence)
 
     def _open_lane(self) -> None:
         from engine.graph.cache import ValueCache

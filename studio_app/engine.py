@@ -26,12 +26,25 @@ class Engine:
         self._lane: EngineLane | None = None
         self._lock = threading.Lock()
         self._warm_wanted = False
-        self.error = ""
+        self._broken = ""
 
     @property
     def state(self) -> EngineState:
         lane = self._lane
-        return lane.state if lane else "cold"
+        if lane is None:
+            return "failed" if self._broken else "cold"
+        return lane.state
+
+    @property
+    def error(self) -> str:
+        """Why the engine failed, in one sentence, or ""."""
+        lane = self._lane
+        return str(lane.error) if lane and lane.error else self._broken
+
+    def fail(self, sentence: str) -> None:
+        """Note that no lane could be made, and why."""
+        self._broken = sentence
+        self._signal.emit("failed")
 
     def on_state(self, subscriber: Callable[[EngineState], object]) -> Unsubscribe:
         """`subscriber(state)` is called on the engine's thread after each change."""

@@ -110,7 +110,6 @@ def run(args: argparse.Namespace) -> int:
     with running(args.data_dir, keep=not args.no_library) as app:
         model = app.models.add(model.path) if _is_folder(args.model) else model
         request = replace(_with_pictures(app, request, args, model), model=model.ref)
-        app.engine.warm()
         row = finish(app, lambda: app.jobs.submit_request(request), Progress(quiet=args.json))
         records = app.library.of_job(row.id)
         paths = _write(app, records, args.output)

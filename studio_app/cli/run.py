@@ -61,8 +61,6 @@ def run(args: argparse.Namespace) -> int:
     with running(args.data_dir, keep=not args.no_library) as app:
         spec = with_pictures(with_settings(spec, args.settings, registry, app), args.workflow.parent, app)
         _check(spec, registry)
-        if any(node.type.startswith("load.") for node in spec.workflow.nodes):
-            app.engine.warm()
         export = ExportTarget(args.output.absolute(), pattern="")
         row = finish(
             app,

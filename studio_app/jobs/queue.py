@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from engine.graph.registry import Registry
     from studio_app.engine import Engine
     from studio_app.jobs.recorder import Recorder
     from studio_app.library.library import Library
@@ -223,6 +224,8 @@ class Jobs:
         elif lane is None:
             self._fail(job_id, TesseraError(self._engine.error or "the engine could not be started"))
         else:
+            if self._engine.state == "cold" and _loads_models(spec, lane.registry):
+                self._engine.warm()  # the lane loads torch first, with the right number of threads
             post = self._recorder.post
             lane.submit(
                 job_id,
@@ -331,6 +334,11 @@ class Jobs:
             row, active = self._rows[job_id], self._active.get(job_id)
         if self.store_ready and active:
             self._keeper.guarded(lambda: self._store.save_job(stored(row), active.take_events()))
+
+
+def _loads_models(spec: JobSpec, registry: Registry) -> bool:
+    """Whether the job will want torch."""
+    return any(n.type.startswith("load.") and registry.find(n.type) is not None for n in spec.workflow.nodes)
 
 
 def _runs(spec: JobSpec) -> int:

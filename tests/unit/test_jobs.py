@@ -14,6 +14,7 @@ from engine.contracts.errors import InvalidRequest, MissingModel, StorageError
 from engine.contracts.job_events import JobEvent
 from engine.contracts.job_spec import JobSpec, Sweep
 from engine.contracts.workflow import Link, Node, Workflow
+from engine.graph.registry import Registry
 from engine.recipes.request import ImageRequest
 from studio_app.application import Application
 from studio_app.jobs.eta import StepClock, time_words
@@ -269,3 +270,18 @@ def test_a_name_pattern_with_an_unknown_field_is_refused() -> None:
     assert check_pattern("%date% %seed%") == "%date% %seed%"
     with pytest.raises(InvalidRequest, match="no field “%colour%”"):
         check_pattern("%colour%")
+
+
+def test_a_broken_node_library_leaves_the_rest_of_the_studio_working(tmp_path: Path) -> None:
+    def broken() -> Registry:
+        raise TypeError("no such socket")
+
+    app = Application(tmp_path, registry=broken)
+    app.start()
+    assert app.wait_ready(TIMEOUT)
+    assert app.engine.state == "failed"
+    assert app.engine.error == "The engine could not be started (TypeError: no such socket)."
+    row = app.jobs.wait(app.jobs.submit(drawing(1)), TIMEOUT)
+    assert (row.status, row.error) == ("failed", app.engine.error)
+    assert app.library.recent() == []
+    app.close()
