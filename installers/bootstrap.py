@@ -7,6 +7,7 @@ only; nothing here is imported when the stamp is current.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import platform
@@ -85,6 +86,10 @@ def ensure(part: str, *, display: str = "", project: Project | None = None, cons
     project = project or Project()
     console = console or Console()
     _check_display(display, project)
+    if stamps.is_current(project.venv, part, project.folder):
+        with contextlib.suppress(OSError):  # an installation that is not ours to write to is looked over each time
+            _remember_display(display, project)
+        return venv_python(project.venv)
     try:
         with only_one(
             project.folder / ".venv.lock",
@@ -280,6 +285,7 @@ class _SetUp:
             card=stamps.card_mark(),
             variant=choice.tag,
             screen=screen,
+            wants_index=choice.wants_index,
         )
         for name in dict.fromkeys((RUN, part)):
             stamp.write(self.venv, name)

@@ -28,6 +28,7 @@ class Stamp:
     `asked_for`: the text of the files that decide what is installed. `interpreter`: real path, size and time of the
     Python beneath, so that an upgrade of it is noticed. `card`: what the driver said of itself (empty for none), so
     that a new card or driver is noticed. `screen`: the kind of display whose libraries were seen to load, if any.
+    `wants_index`: torch's build is second best until TESSERA_TORCH_INDEX is set.
     """
 
     asked_for: str
@@ -36,6 +37,7 @@ class Stamp:
     card: str
     variant: str
     screen: str = ""
+    wants_index: bool = False
 
     def write(self, venv: Path, part: str) -> None:
         """Put the stamp in place, whole or not at all, after everything before it has reached the disk."""
@@ -69,6 +71,7 @@ def is_current(venv: Path, part: str, project: Path) -> bool:
         and stamp.asked_for == asked_for(project)
         and stamp.interpreter == interpreter_mark(venv)
         and stamp.card == card_mark()
+        and not (stamp.wants_index and os.environ.get("TESSERA_TORCH_INDEX"))
     )
 
 

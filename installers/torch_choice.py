@@ -42,7 +42,10 @@ class Card:
 
 @dataclass(frozen=True)
 class TorchChoice:
-    """What to install. `requirement` and `arguments` are pip's; `note` is a sentence when the choice is second best."""
+    """What to install. `requirement` and `arguments` are pip's; `note` is a sentence when the choice is second best.
+
+    `wants_index`: the card's own build is asked of an index that may not have it; better once INDEX_VARIABLE is set.
+    """
 
     tag: str
     label: str
@@ -50,6 +53,7 @@ class TorchChoice:
     arguments: tuple[str, ...]
     disk_gib: float
     note: str = ""
+    wants_index: bool = False
 
 
 def choose(
@@ -84,12 +88,13 @@ def choose(
     if index and tag != plain:
         requirement = f"torch=={version}+{tag}"
         arguments = ("--extra-index-url", f"{index}/{tag}")
-    elif tag not in (plain, "cpu"):
+    wants_index = not index and tag not in (plain, "cpu")
+    if wants_index:
         note = (
             f"pip’s own index may not hold the build {tag} for this card: to be sure of it, set {INDEX_VARIABLE} "
             "to the wheel address that PyTorch’s “Get started” page names, without its last part, and start again."
         )
-    return TorchChoice(tag, str(row["label"]), requirement, arguments, float(row["disk_gib"]), note)
+    return TorchChoice(tag, str(row["label"]), requirement, arguments, float(row["disk_gib"]), note, wants_index)
 
 
 def _fits(row: Mapping[str, Any], card: Card) -> bool:

@@ -170,7 +170,7 @@ def test_an_environment_without_its_interpreter_is_made_anew(finished: Project) 
     assert stamps.is_current(finished.venv, RUN, finished.folder)
 
 
-@pytest.mark.parametrize("change", ["constraints", "card", "interpreter", "garbage", "older stamp"])
+@pytest.mark.parametrize("change", ["constraints", "card", "interpreter", "garbage", "older stamp", "index"])
 def test_what_makes_a_stamp_stale(finished: Project, change: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = stamps.stamp_path(finished.venv, RUN)
     before = path.read_text()
@@ -181,6 +181,10 @@ def test_what_makes_a_stamp_stale(finished: Project, change: str, monkeypatch: p
             monkeypatch.setenv("TESSERA_TORCH", "cu126")
         elif change == "interpreter":
             path.write_text(json.dumps(json.loads(before) | {"interpreter": "/usr/bin/python3.11 1 1"}))
+        elif change == "index":  # the card's own build was not to be had, and now a person says where it is
+            path.write_text(json.dumps(json.loads(before) | {"wants_index": True}))
+            assert stamps.is_current(finished.venv, RUN, finished.folder)
+            monkeypatch.setenv("TESSERA_TORCH_INDEX", "file:///wheels")
         elif change == "garbage":
             path.write_bytes(b"\x00\xff{")
         else:
@@ -320,6 +324,21 @@ def test_missing_libraries_stop_a_window_before_any_download(tmp_path: Path, mon
         ensure(RUN, display="x11", project=project, console=Console(io.StringIO()))
     assert caught.value.exit_code == 3
     assert not project.venv.exists()
+
+
+def test_a_display_is_remembered_once_its_libraries_load(finished: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_for: list[str] = []
+
+    def loads(file: str) -> bool:
+        looked_for.append(file)
+        return True
+
+    monkeypatch.setattr("installers.system_libraries.loads", loads)
+    ensure(RUN, display="wayland", project=finished, console=Console(io.StringIO()))
+    assert "libwayland-client.so.0" in looked_for
+    stamp = stamps.read_stamp(finished.venv, RUN)
+    assert stamp is not None
+    assert stamp.screen == "wayland"
 
 
 def test_a_package_that_is_not_in_the_index_is_named(finished: Project) -> None:

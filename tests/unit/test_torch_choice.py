@@ -60,6 +60,7 @@ def test_without_an_address_the_person_is_told_what_to_set(table: dict[str, Any]
     assert (choice.requirement, choice.arguments) == ("torch==2.13.0", ())
     assert "cu130" in choice.note
     assert "TESSERA_TORCH_INDEX" in choice.note
+    assert choice.wants_index
     assert choose(Card(), table, system="windows", machine="x86_64", variables={}).note == ""
 
 
