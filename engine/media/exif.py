@@ -20,6 +20,7 @@ USER_COMMENT = 0x9286
 _UNICODE = b"UNICODE\0"
 _ASCII = b"ASCII\0\0\0"
 _MAX_ENTRIES = 512
+_MAX_BYTES = 64 * 2**20
 _WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 7: 1}  # BYTE, ASCII, SHORT, LONG, UNDEFINED
 
 
@@ -45,14 +46,16 @@ def read(data: bytes) -> dict[int, bytes | int]:
 
 def _read_directory(data: bytes, order: str, at: int) -> dict[int, bytes | int]:
     found: dict[int, bytes | int] = {}
+    total = 0  # many entries may point at the same bytes
     if at + 2 > len(data):
         return found
     count = min(struct.unpack_from(order + "H", data, at)[0], _MAX_ENTRIES, (len(data) - at - 2) // 12)
     for index in range(count):
         tag, kind, length = struct.unpack_from(order + "HHI", data, at + 2 + 12 * index)
         width = _WIDTHS.get(kind)
-        if width is None:
+        if width is None or total + width * length > _MAX_BYTES:
             continue
+        total += width * length
         here = at + 10 + 12 * index
         start = here if width * length <= 4 else struct.unpack_from(order + "I", data, here)[0]
         value = data[start : start + width * length]

@@ -15,6 +15,7 @@ READABLE = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_PIXELS = 120_000_000  # a 100-megapixel camera back passes; a float32 RGBA copy is then 1.9 GB
 MAX_EDGE = 65_535
 MAX_FILE_BYTES = 512 * 2**20
+MAX_SCANS = 200  # of a progressive JPEG; ten are usual
 
 USE_INSTEAD = "Use a PNG, WebP or JPEG picture"
 
@@ -52,6 +53,8 @@ def identify(data: bytes, name: str = "") -> Identified:
     if found is None:
         raise refuse(_what_else(data), name)
     check_size(found.width, found.height, name)
+    if found.format == "JPEG" and (scans := data.count(b"\xff\xda")) > MAX_SCANS:
+        raise refuse(f"it is drawn in {scans:,} passes, which only serves to keep a reader busy", name)
     return found
 
 

@@ -15,8 +15,8 @@ METHODS: tuple[str, ...] = get_args(Method)
 def resize(image: Floats, width: int, height: int, method: str = "lanczos") -> Floats:
     """[B, H, W, C] or [B, H, W] at `width` × `height` pixels, float32, clipped to 0..1.
 
-    nearest, which ComfyUI calls nearest-exact, takes the pixel whose centre is nearest; area is the mean over each new pixel; bilinear, bicubic
-    (Catmull-Rom, a = −0.5) and lanczos (3 lobes) are Pillow's, whose support widens when shrinking. Colours are
+    nearest, which ComfyUI calls nearest-exact, takes the pixel whose centre is nearest; area is the mean over each new
+    pixel; bilinear, bicubic (a = −0.5) and lanczos (3 lobes) are Pillow's, which widen when shrinking. Colours are
     weighted by alpha, so that invisible pixels don't bleed into visible ones. The size it already has returns it.
     """
     if image.shape[1:3] == (height, width):

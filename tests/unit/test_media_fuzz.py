@@ -172,6 +172,13 @@ def test_exif_written_is_exif_read(tags: dict[int, bytes], inner: dict[int, byte
     assert exif.read(exif.write(tags, inner)) == {**tags, **inner}
 
 
+def test_exif_entries_that_all_point_at_the_same_bytes_are_bounded() -> None:
+    block = b"MM\0*\0\0\0\x08" + struct.pack(">H", 500)
+    block += b"".join(struct.pack(">HHII", tag, 7, 8 * 2**20, 0) for tag in range(500))
+    found = exif.read(block + b"x" * (8 * 2**20))
+    assert sum(len(value) for value in found.values() if isinstance(value, bytes)) <= 64 * 2**20
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_shorter_length_of_a_file_is_handled(kind: str) -> None:
     whole = real_file(kind)

@@ -259,6 +259,14 @@ def test_a_huge_tiff_is_refused() -> None:
         decode(bytes(tiff), "bomb")
 
 
+def test_a_jpeg_of_endless_passes_is_refused() -> None:
+    data = saved(Pillow.fromarray(GRADIENT), "JPEG", progressive=True)
+    at = data.rfind(b"\xff\xda")
+    assert decode(data).shape == (40, 60, 3)
+    with pytest.raises(InvalidImage, match="passes"):
+        decode(data[:-2] + data[at:-2] * 500 + data[-2:])
+
+
 BOMB = zlib.compress(b"A" * (40 * 2**20), 9)
 
 
