@@ -41,9 +41,7 @@ class MainWindow(QMainWindow):
 
     first_shown = Signal()
 
-    def __init__(
-        self, app: Application, bridge: Bridge, workspaces: Sequence[WorkspaceEntry] = WORKSPACES
-    ) -> None:
+    def __init__(self, app: Application, bridge: Bridge, workspaces: Sequence[WorkspaceEntry] = WORKSPACES) -> None:
         super().__init__()
         self.app, self.bridge = app, bridge
         self._entries = tuple(workspaces)
@@ -315,9 +313,11 @@ def run(argv: Sequence[str] = ()) -> int:
     The window is painted before the store is opened and before torch is thought of; both follow in the background.
     """
     if not has_display():
-        sys.stderr.write("There is no display to open a window on. `python3 main.py generate PROMPT` works without one.\n")
+        sys.stderr.write(
+            "There is no display to open a window on. `python3 main.py generate PROMPT` works without one.\n"
+        )
         return EXIT_NO_DISPLAY
-    sys.setswitchinterval(SWITCH_SECONDS)
+    prepare_process()
     qt = QApplication.instance() or QApplication([DISPLAY_NAME])
     assert isinstance(qt, QApplication)
     qt.setApplicationName(DISPLAY_NAME)
@@ -331,6 +331,16 @@ def run(argv: Sequence[str] = ()) -> int:
     window.deleteLater()
     app.close()
     return EXIT_OK if code == 0 else code
+
+
+def prepare_process() -> None:
+    """Let the window's thread have the interpreter soon when it wants it, whatever other threads do."""
+    sys.setswitchinterval(SWITCH_SECONDS)
+    # PySide reads the source of every module that anything imports, looking for its own name; over torch's three
+    # thousand modules that is .4 s of processor time and pauses of 50 ms. Only our own modules can have it.
+    feature: Any = sys.modules.get("shibokensupport.feature")
+    if feature is not None and hasattr(feature, "_mod_uses_pyside"):
+        feature._mod_uses_pyside = lambda module: module.__name__.partition(".")[0] in {"ui", "PySide6", "__main__"}
 
 
 def open_window(app: Application) -> MainWindow:
@@ -360,5 +370,3 @@ def _data_dir(argv: Sequence[str]) -> Path | None:
         if argument.startswith("--data-dir="):
             return Path(argument.partition("=")[2])
     return None
-
-

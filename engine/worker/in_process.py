@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -207,13 +207,14 @@ class EngineLane:
         try:
             if load:
                 self._set_state("loading")
-                import_torch(self.threads)
-            if self._services is None:
-                self._services = self._services_factory()
-            if load:
-                if self._warm_up is not None:
-                    self._warm_up(self._services)
+                with collector_resting():  # the model's classes are as many new objects again as torch's own
+                    import_torch(self.threads)
+                    self._services = self._services or self._services_factory()
+                    if self._warm_up is not None:
+                        self._warm_up(self._services)
                 self._set_state("ready")
+            elif self._services is None:
+                self._services = self._services_factory()
         except TesseraError as error:
             self._fail(error)
             return None
@@ -246,18 +247,22 @@ def _be_nice() -> None:
 def import_torch(threads: int) -> None:
     """Import torch with the shortest pauses for other threads, and set its thread count before its first operation.
 
-    Its large libraries are opened first with the interpreter let go. The collector rests meanwhile: a full collection
-    amid that many new objects holds the interpreter for 100 ms. Afterwards they count as permanent, so that no
-    later collection walks them either.
+    Its large libraries are opened first with the interpreter let go.
     """
-    if "torch" in sys.modules:
+    if "torch" not in sys.modules:
+        _open_libraries_ahead()
+    with collector_resting():
         importlib.import_module("torch").set_num_threads(threads)
-        return
-    _open_libraries_ahead()
+
+
+@contextlib.contextmanager
+def collector_resting() -> Iterator[None]:
+    """No garbage collection meanwhile: a full one amid that many new objects holds the interpreter for 100 ms.
+    Afterwards they count as permanent, so that no later collection walks them either."""
     collecting = gc.isenabled()
     gc.disable()
     try:
-        importlib.import_module("torch").set_num_threads(threads)
+        yield
     finally:
         gc.freeze()
         if collecting:

@@ -82,9 +82,7 @@ class Bridge(QObject):
     def watch(self, key: str) -> None:
         """Let `setting` fire with (key, value) whenever the setting changes, whoever changes it."""
         assert self._app is not None, "start the bridge first"
-        self._undo.append(
-            self._app.settings.subscribe(key, lambda value: self.post(self.setting.emit, (key, value)))
-        )
+        self._undo.append(self._app.settings.subscribe(key, lambda value: self.post(self.setting.emit, (key, value))))
 
     def close(self) -> None:
         """End every subscription and drop what was not delivered yet."""

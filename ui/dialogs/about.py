@@ -31,7 +31,9 @@ class About(PageDialog):
         head.addLayout(words, 1)
         page.addLayout(head)
         page.addWidget(
-            Label("A studio for pictures made on your own machine, free software under the Apache License 2.0.", wrap=True)
+            Label(
+                "A studio for pictures made on your own machine, free software under the Apache License 2.0.", wrap=True
+            )
         )
         self.texts = _licences(resources)
         self.choice = Choice("Licence", "Which licence text is shown below.")

@@ -105,7 +105,8 @@ class Preferences(PageDialog):
                 self.groups.addItem(title)
                 self.pages.addWidget(self._page(app, settings))
         self._group_rows = [
-            [row for row in self.rows if page.isAncestorOf(row)] for page in map(self.pages.widget, range(self.pages.count()))
+            [row for row in self.rows if page.isAncestorOf(row)]
+            for page in map(self.pages.widget, range(self.pages.count()))
         ]
         side = Column(spacing=0, margins=1)
         side.addWidget(self.groups)

@@ -64,7 +64,9 @@ def report(app: Application) -> str:
         *(f"{name} {_version(name)}" for name in _PACKAGES),
         f"Window system: {QGuiApplication.platformName()}, pixel ratio {QGuiApplication.primaryScreen().devicePixelRatio():g}",
         f"Memory: {gigabytes(memory.used)} of {gigabytes(memory.total)} in use",
-        f"Card: {card.device}, {gigabytes(card.used)} of {gigabytes(card.total)} in use" if card else "Card: none found",
+        f"Card: {card.device}, {gigabytes(card.used)} of {gigabytes(card.total)} in use"
+        if card
+        else "Card: none found",
         f"Engine: {app.engine.state}{f' ({app.engine.error})' if app.engine.error else ''}",
         f"Models: {', '.join(entry.name for entry in app.models.list()) or 'none'}",
         f"Data folder: {app.paths.data}",

@@ -44,9 +44,7 @@ def decode_small(data: bytes, edge: int) -> QImage:
     if image.isNull():
         return image
     if max(image.width(), image.height()) > edge:
-        image = image.scaled(
-            edge, edge, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation
-        )
+        image = image.scaled(edge, edge, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation)
     return image.convertToFormat(QImage.Format.Format_ARGB32_Premultiplied)
 
 

@@ -56,7 +56,9 @@ class SearchButton(QToolButton):
         painter.setPen(QPen(theme.token("focus" if focused else "control_line"), 2 if focused else 1))
         painter.setBrush(theme.token("surface3" if self.underMouse() else "surface2"))
         inset = 1.0 if focused else 0.5
-        painter.drawRoundedRect(QRectF(self.rect()).adjusted(inset, inset, -inset, -inset), theme.corner(), theme.corner())
+        painter.drawRoundedRect(
+            QRectF(self.rect()).adjusted(inset, inset, -inset, -inset), theme.corner(), theme.corner()
+        )
         edge, pad = theme.px(16), theme.space(1)
         rect = self.rect()
         theme.paint_icon(painter, "search", QRect(pad, (rect.height() - edge) // 2, edge, edge), "text_muted")
@@ -166,7 +168,9 @@ class MemoryMeter(QWidget):
         painter.drawRoundedRect(bar, theme.px(3), theme.px(3))
         if self._use is not None:
             fraction = self._use.fraction
-            painter.setBrush(theme.token("danger" if fraction > 0.92 else "warning" if fraction > 0.8 else "text_muted"))
+            painter.setBrush(
+                theme.token("danger" if fraction > 0.92 else "warning" if fraction > 0.8 else "text_muted")
+            )
             filled = QRect(bar)
             filled.setWidth(max(theme.px(6), round(bar.width() * fraction)))
             painter.drawRoundedRect(filled, theme.px(3), theme.px(3))

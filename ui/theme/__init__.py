@@ -1,11 +1,11 @@
 """How the studio looks: tokens, fonts, icons, palette and stylesheet.
 
-    theme.apply(app, "dark", 1.0)         put a theme on the application; again at any time
-    theme.token("accent")                 QColor of a token
-    theme.space(1)                        8 px at scale 1; theme.space(.5) inside controls
-    theme.font(1)                         type scale −1..3: 11, 13, 15, 20, 28 px, figures of equal width
-    theme.icon("sparkles", 20)            QIcon that follows the theme by itself
-    theme.notifier.changed                fires after a change: take sizes and painted colours again
+theme.apply(app, "dark", 1.0)         put a theme on the application; again at any time
+theme.token("accent")                 QColor of a token
+theme.space(1)                        8 px at scale 1; theme.space(.5) inside controls
+theme.font(1)                         type scale −1..3: 11, 13, 15, 20, 28 px, figures of equal width
+theme.icon("sparkles", 20)            QIcon that follows the theme by itself
+theme.notifier.changed                fires after a change: take sizes and painted colours again
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The application stylesheet, filled from tokens. Widgets choose among its variants by dynamic properties:
 
-    kind      on QPushButton and QToolButton: "primary", "quiet", "danger", "fold", "rail"; unset is the ordinary button
-    surface   on QFrame and QWidget: "0".."4", "float" for what hovers above the work
-    invalid   on editors: true draws the border in the danger colour
+kind      on QPushButton and QToolButton: "primary", "quiet", "danger", "fold", "rail"; unset is the ordinary button
+surface   on QFrame and QWidget: "0".."4", "float" for what hovers above the work
+invalid   on editors: true draws the border in the danger colour
 """
 
 from __future__ import annotations

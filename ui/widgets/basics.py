@@ -125,7 +125,9 @@ class Button(QPushButton):
     @Slot()
     def _rescale(self) -> None:
         self.setIconSize(QSize(theme.px(16), theme.px(16)))
-        self.setFont(theme.font(0, weight=QFont.Weight.DemiBold if self.property("kind") == "primary" else QFont.Weight.Normal))
+        self.setFont(
+            theme.font(0, weight=QFont.Weight.DemiBold if self.property("kind") == "primary" else QFont.Weight.Normal)
+        )
 
 
 class IconButton(QToolButton):
@@ -204,4 +206,3 @@ class Line(QWidget):
 
     def paintEvent(self, event: QPaintEvent) -> None:
         QPainter(self).fillRect(self.rect(), theme.token("line"))
-

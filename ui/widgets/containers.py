@@ -44,9 +44,7 @@ class Fold(QWidget):
 
     @Slot(bool)
     def _show(self, opened: bool) -> None:
-        self.header.setIcon(
-            theme.icon("chevron-down" if opened else "chevron-right", 16, checked_token="text")
-        )
+        self.header.setIcon(theme.icon("chevron-down" if opened else "chevron-right", 16, checked_token="text"))
         self.body.setVisible(opened)
         self.toggled.emit(opened)
 

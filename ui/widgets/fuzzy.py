@@ -19,7 +19,9 @@ def score(query: str, text: str) -> float | None:
         if exact >= 0:
             return 100.0 + (20.0 if exact == 0 or not where[exact - 1].isalnum() else 0.0) - len(where) / 100
     # Jumping ahead to the beginnings of words finds initials ("ns"), but may run past letters that come sooner.
-    found = [value for value in (_walk(wanted, where, jump=True), _walk(wanted, where, jump=False)) if value is not None]
+    found = [
+        value for value in (_walk(wanted, where, jump=True), _walk(wanted, where, jump=False)) if value is not None
+    ]
     return max(found) - len(where) / 100 if found else None
 
 
