@@ -54,6 +54,16 @@ def test_a_fingerprint_follows_the_weights(folder: Path) -> None:
     assert identify_folder(folder).fingerprint != before
 
 
+def test_weights_trained_anew_in_place_are_another_model(folder: Path) -> None:
+    session = Session(_At(folder))
+    before = session.identify(ModelRef(name="x")).fingerprint
+    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-100:] = bytes(100)  # same header, same size, other numbers
+    path.write_bytes(data)
+    assert session.identify(ModelRef(name="x")).fingerprint != before
+
+
 def code(folder: Path) -> None:
     (folder / "unet" / "pipeline.py").write_text("open('/tmp/canary', 'w')", encoding="utf-8")
 

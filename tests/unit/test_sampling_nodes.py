@@ -96,7 +96,9 @@ def test_no_denoising_leaves_the_latent_as_it_is(tiny: Any) -> None:
     latent = encode_image(tiny, vae, picture)
     for sampler in SAMPLERS:
         same = k_sampler(tiny, model, positive, negative, latent, sampler=sampler, denoise=0.0)
-        np.testing.assert_allclose(same.samples.numpy(), latent.samples.numpy(), atol=1e-6)
+        assert torch.equal(same.samples, latent.samples), sampler
+    none = k_sampler_advanced(tiny, model, positive, negative, latent, start_step=9, end_step=4)
+    assert torch.equal(none.samples, latent.samples)
 
 
 def test_less_strength_stays_nearer_to_the_picture(starter: Any, edge: int) -> None:

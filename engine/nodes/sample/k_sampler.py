@@ -11,6 +11,8 @@ from engine.sampling.names import SAMPLERS, SCHEDULES
 
 if TYPE_CHECKING:
     from engine.sampling.loop import SamplePlan
+    from engine.sampling.previews import PreviewMap
+    from engine.sampling.state import SolverState
 
 MAX_SEED = 2**64 - 1
 
@@ -119,13 +121,18 @@ def _sample(ctx: NodeContext, model: Model, latent: LatentValue, plan: SamplePla
     ctx.check_cancelled()
     prepared = prepare(ctx.session.family(model.weights), latent, plan)
     first, total = prepared.state.index, prepared.until - prepared.state.index
+    if total <= 0:
+        return prepared.latent
+    colours: PreviewMap | None = None
 
-    def report(state: object) -> None:
-        done = state.index - first  # type: ignore[attr-defined]
+    def report(state: SolverState) -> None:
+        nonlocal colours
+        done = state.index - first
         ctx.progress(done, total, f"step {done} of {total}")
-        if ctx.wants_preview and state.denoised is not None:  # type: ignore[attr-defined]
-            ctx.preview(ctx.session.preview_map(model.weights).frame(state.denoised))  # type: ignore[attr-defined]
+        if ctx.wants_preview and state.denoised is not None:
+            colours = colours or ctx.session.preview_map(model.weights)
+            ctx.preview(colours.frame(state.denoised))
 
-    ctx.progress(0, max(total, 1), "")
+    ctx.progress(0, total)
     state = advance(prepared, before_step=lambda _: ctx.check_cancelled(), after_step=report)
     return finish(prepared, state)
