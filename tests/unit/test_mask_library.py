@@ -8,6 +8,7 @@ import pytest
 from engine.contracts.errors import InvalidRequest
 from engine.media.images import encode
 from engine.nodes.mask.combine import combine, crop_mask, scale_mask
+from engine.nodes.mask.feather import feather
 from engine.nodes.mask.load import load_mask
 from engine.nodes.mask.make import from_alpha, preview_mask, rectangle, solid_mask, to_alpha
 from engine.nodes.mask.shape import (
@@ -74,6 +75,18 @@ def test_blurring_keeps_the_sum() -> None:
     out = blur_mask(ROOM, dot(), 4)
     assert out[0].sum() == pytest.approx(1, abs=1e-4)
     assert blur_mask(ROOM, dot(), 0).max() == 1
+
+
+def test_feathering_goes_inwards_only() -> None:
+    mask = np.zeros((2, 40, 40), np.float32)
+    mask[0, 8:32, 8:32] = 1
+    mask[1] = 1
+    out = feather(ROOM, frozen(mask), 5)
+    assert (out[mask == 0] == 0).all()
+    assert (out[0, 14:26, 14:26] == 1).all()
+    assert (np.diff(out[0, 20, 7:15]) > 0).sum() == 6
+    np.testing.assert_array_equal(out[1], mask[1])
+    np.testing.assert_array_equal(feather(ROOM, mask, 0), mask)
 
 
 def test_edges_fade_linearly() -> None:
