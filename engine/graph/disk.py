@@ -45,7 +45,8 @@ class NotKeepable(Exception):
 class DiskTier:
     """Results by signature in `folder`, at most `budget_bytes`; those not used for longest go first.
 
-    Disk errors never reach a job: what can't be written is not kept. Any thread may use it.
+    Signatures cover documents and nodes, not the engine's arithmetic: give each studio version, device and numerics
+    plan a folder of its own. Disk errors never reach a job: what can't be written is not kept. Any thread may use it.
     """
 
     def __init__(self, folder: Path, budget_bytes: int) -> None:
