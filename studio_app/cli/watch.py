@@ -39,20 +39,14 @@ def finish(
 
     Raises Cancelled, or the error the job failed with.
     """
-    events: queue.SimpleQueue[JobEvent] = queue.SimpleQueue()
+    events: queue.SimpleQueue[JobEvent | None] = queue.SimpleQueue()  # None: the person asked to stop
     unsubscribe = app.events.subscribe(events.put)
-    job_id = ""
-    stopped = False
-    with _polite_kill():
+    with _stopping(lambda: events.put(None)):
         try:
             job_id = submit()
             while True:
-                try:
-                    event = events.get()
-                except KeyboardInterrupt:
-                    if stopped:
-                        raise Cancelled from None
-                    stopped = True
+                event = events.get()
+                if event is None:
                     app.jobs.cancel(job_id)
                     continue
                 if event.job != job_id:
@@ -85,17 +79,23 @@ def _title(row: JobRow) -> str:
 
 
 @contextlib.contextmanager
-def _polite_kill() -> Iterator[None]:
-    """SIGTERM means what Ctrl-C means, while a job runs."""
+def _stopping(ask: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM call `ask`, wherever the program is just then; the second one stops it there and then."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    asked = False
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        ask()
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
