@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.contracts.errors import Cancelled, InvalidWorkflow, NodeFailed, Problem, TesseraError
+from engine.contracts.errors import Cancelled, InvalidWorkflow, NodeFailed, Problem, TesseraError, clip, suggest
 from engine.contracts.job_events import Outcome
 from engine.contracts.job_spec import JobSpec
 from engine.graph.bindings import runs_of, spec_of_run
@@ -121,6 +121,10 @@ def execute(
 def prepare(spec: JobSpec, registry: Registry, overrides: Overrides) -> Prepared:
     """Read one run's workflow and settle what is to be made. Raises InvalidWorkflow."""
     plan = build_plan(spec.workflow, registry, overrides)
+    for node_id in overrides:  # those of the document itself were looked up already; these lie in its subgraphs
+        if ":" in node_id and node_id not in plan.steps and node_id not in plan.groups:
+            what = f"a binding names node “{clip(node_id)}”, which is not in the opened workflow"
+            plan.problems.append(Problem("unknown_binding", what, suggest(node_id, list(plan.steps)[:2000])))
     keep_going = spec.on_failure == "continue"
     targets = plan.targets(spec.targets) if spec.targets else plan.output_steps()
     groups = plan.group_outputs(spec.targets)

@@ -209,6 +209,16 @@ def test_nested_subgraphs_open_with_ids_that_show_the_nesting() -> None:
     assert targeted.outputs == {"g": {"r": 14.0}, "g:two:y": {"sum": 14.0}}
 
 
+def test_a_binding_reaches_into_a_subgraph_and_a_wrong_one_is_refused() -> None:
+    graph = [n("g", "subgraph:twice", number=1), n("s", "t.save", value="@g.result")]
+    result = Bench().run(*graph, subgraphs=(twice(),), bindings={"g:y.b": 100})
+    assert result.artifacts[0][1].data == b"102.0"
+    with pytest.raises(InvalidWorkflow, match="binding names node “g:z”"):
+        Bench().run(*graph, subgraphs=(twice(),), bindings={"g:z.b": 100})
+    with pytest.raises(InvalidWorkflow, match="no such input"):
+        Bench().run(*graph, subgraphs=(twice(),), bindings={"g:y.q": 100})
+
+
 def test_the_signature_of_a_subgraph_is_that_of_its_nodes() -> None:
     opened = Workflow(nodes=(n("x", "t.add", a=4), n("y", "t.add", a="@x.sum")))
     closed = Workflow(nodes=(n("g", "subgraph:twice", number=4),), subgraphs=(twice(),))
