@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
 from studio_app.application import Application
@@ -55,3 +58,19 @@ def picture_file(folder: Path, name: str, pixels: np.ndarray) -> Path:
     path = folder / name
     Image.fromarray(pixels.astype(np.uint8)).save(path)
     return path
+
+
+def write(widget: QWidget, text: str) -> None:
+    """Type `text`, key by key."""
+    QTest.keyClicks(widget, text)
+
+
+def press(widget: QWidget, key: Qt.Key) -> None:
+    """Press and let go of a key."""
+    QTest.keyClick(widget, key)
+
+
+def click(widget: QWidget, button: Qt.MouseButton = Qt.MouseButton.LeftButton, place: QPoint | None = None) -> None:
+    """Click in the middle of a widget, or at `place`."""
+    where = widget.rect().center() if place is None else place
+    QTest.mouseClick(widget, button, Qt.KeyboardModifier.NoModifier, where)

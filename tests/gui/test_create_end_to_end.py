@@ -12,7 +12,7 @@ from PySide6.QtTest import QSignalSpy
 from pytestqt.qtbot import QtBot
 
 from engine.recipes.build import request_of
-from tests.gui.create_room import create_workspace, until
+from tests.gui.create_room import click, create_workspace, press, until, write
 from ui.create.details import facts_of
 from ui.create.results_model import JobEntry
 from ui.create.workspace import CreateWorkspace
@@ -44,8 +44,8 @@ def test_a_typed_prompt_becomes_the_picture_it_says(tmp_path: Path, qtbot: QtBot
         states: list[JobEntry] = []
         page.model_of_results.dataChanged.connect(lambda *_: states.extend(page.model_of_results.jobs))
 
-        qtbot.keyClicks(page.form.prompt, PROMPT)
-        qtbot.mouseClick(page.form.bar.generate, Qt.MouseButton.LeftButton)
+        write(page.form.prompt, PROMPT)
+        click(page.form.bar.generate)
         assert page.form.bar.generate.isEnabled()
         assert not page.form.bar.cancel.isHidden()
         wait_for_pictures(page, qtbot, 1)
@@ -78,10 +78,10 @@ def test_a_typed_prompt_becomes_the_picture_it_says(tmp_path: Path, qtbot: QtBot
         assert page._app.prompts.recent(1) == [PROMPT]
 
         # Large, and back.
-        qtbot.keyClick(page.results.grid, Qt.Key.Key_Return)
+        press(page.results.grid, Qt.Key.Key_Return)
         until(qtbot, lambda: page.results.view.image_size == (width, height))
-        assert page.results.viewing
-        qtbot.keyClick(page.results.view, Qt.Key.Key_Escape)
+        assert not page.results.back.isHidden()
+        press(page.results.view, Qt.Key.Key_Escape)
         assert not page.results.viewing
 
         # Copied as a picture and as a file.
@@ -89,7 +89,9 @@ def test_a_typed_prompt_becomes_the_picture_it_says(tmp_path: Path, qtbot: QtBot
         until(qtbot, lambda: page.results.message.label.text() == "The picture is on the clipboard.")
         assert QGuiApplication.clipboard().mimeData().hasUrls()
         assert QGuiApplication.clipboard().image().size().width() == width
-        assert page.actions_on_pictures.mime(record).urls()[0].toLocalFile().endswith(".png")  # type: ignore[union-attr]
+        dragged = page.actions_on_pictures.mime(record)
+        assert dragged is not None
+        assert Path(dragged.urls()[0].toLocalFile()).read_bytes() == page._app.library.read(record)
         QGuiApplication.clipboard().clear()
 
         # Saved elsewhere, in another format.
@@ -98,7 +100,7 @@ def test_a_typed_prompt_becomes_the_picture_it_says(tmp_path: Path, qtbot: QtBot
         assert (tmp_path / "mine.webp").read_bytes()[8:12] == b"WEBP"
 
         # Deleted, taken back, deleted for good.
-        qtbot.keyClick(page.results.grid, Qt.Key.Key_Delete)
+        press(page.results.grid, Qt.Key.Key_Delete)
         assert page.model_of_results.pictures == []
         page.results.message.action.click()
         assert [item.id for item in page.model_of_results.pictures] == [record.id]

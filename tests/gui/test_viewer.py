@@ -11,6 +11,7 @@ from PySide6.QtGui import QColor, QImage, QWheelEvent
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from tests.gui.create_room import press
 from ui.viewer.image_view import ImageView
 from ui.viewer.pyramid import build_levels, image_from_rgb, level_for, pixels_of
 from ui.viewer.view_transform import ViewTransform, fit
@@ -110,13 +111,13 @@ def test_the_wheel_zooms_about_the_cursor(view: ImageView) -> None:
 def test_arrows_change_the_picture_while_all_is_seen_and_move_it_when_not(view: ImageView, qtbot: QtBot) -> None:
     view.set_image(quarters())
     with qtbot.waitSignal(view.next_wanted, timeout=1000):
-        qtbot.keyClick(view, Qt.Key.Key_Right)
+        press(view, Qt.Key.Key_Right)
     view.zoom_to(400)
     with qtbot.assertNotEmitted(view.next_wanted):
         before = view.picture_rect().x()
-        qtbot.keyClick(view, Qt.Key.Key_Right)
+        press(view, Qt.Key.Key_Right)
     assert view.picture_rect().x() < before
-    qtbot.keyClick(view, Qt.Key.Key_F)
+    press(view, Qt.Key.Key_F)
     assert view.zoom_percent == pytest.approx(100)
 
 

@@ -112,7 +112,7 @@ class CreateForm(QWidget):
         self._scroll.setWidget(self._inside)
         whole.addWidget(self._scroll, 1)
         whole.addWidget(Line())
-        bottom = Row(margins=(2, 1.5, 2, 1.5))
+        bottom = Row(margins=(2, 1.5, 2.25, 1.5))
         bottom.addWidget(self.bar)
         whole.addLayout(bottom)
 

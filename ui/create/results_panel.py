@@ -45,10 +45,10 @@ class MessageBar(Panel):
     acted = Signal()
 
     def __init__(self) -> None:
-        super().__init__(3)
+        super().__init__(2)
         row = Row(self, spacing=1, margins=(1.5, 0.75))
         self.label = Label("", wrap=True)
-        self.action = Button("")
+        self.action = Button("Undo")
         close = IconButton("x", "Dismiss", "Hides this message.", size=16)
         row.addWidget(self.label, 1)
         row.addWidget(self.action)

@@ -207,13 +207,15 @@ class StartPicture(QWidget):
         if ref is None:
             return
 
-        def read() -> QImage:
-            return decode_small(self._app.library.read(ref), 512)
+        def read() -> tuple[QImage, bool]:
+            data = self._app.library.read(ref)
+            return decode_small(data, 512), QImage.fromData(data).hasAlphaChannel()
 
-        def show(image: QImage) -> None:
+        def show(loaded: tuple[QImage, bool]) -> None:
+            image, transparent = loaded
             if self._session.request.init == ref:
                 self.zone.show_picture(image)
-                self.mask_alpha.setVisible(image.hasAlphaChannel() and self._session.request.mask is None)
+                self.mask_alpha.setVisible(transparent and self._session.request.mask is None)
 
         self._background.run(read, show, self._gone)
 
