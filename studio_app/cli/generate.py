@@ -47,7 +47,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         type=Path,
         required=True,
-        help="the file to write; with --count above 1, FILE-1, FILE-2 and so on",
+        help="the file to write, over what is there; with --count above 1, FILE-1, FILE-2 and so on",
     )
     parser.add_argument(
         "--model",
