@@ -9,6 +9,7 @@ comparisons, fewer of them, are tests (tests/contract/test_parity.py).
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import statistics
 import sys
 import tempfile
@@ -138,11 +139,16 @@ def reference_scheduler(case: Case) -> Any:
 
 def dpm_solver_sde() -> Any:
     """diffusers' module of that name. It wants torchsde for its Brownian tree, which the comparison replaces."""
-    if "torchsde" not in sys.modules:
-        sys.modules["torchsde"] = types.ModuleType("torchsde")
-    from diffusers.schedulers import scheduling_dpmsolver_sde
+    import diffusers.schedulers  # first, so that it looks for the real torchsde and not for the stand-in
 
-    return scheduling_dpmsolver_sde
+    name = f"{diffusers.schedulers.__name__}.scheduling_dpmsolver_sde"
+    if name in sys.modules or importlib.util.find_spec("torchsde") is not None:
+        return importlib.import_module(name)
+    sys.modules["torchsde"] = types.ModuleType("torchsde")
+    try:
+        return importlib.import_module(name)
+    finally:
+        del sys.modules["torchsde"]
 
 
 @contextlib.contextmanager

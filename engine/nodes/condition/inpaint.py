@@ -30,6 +30,8 @@ def inpaint_model(
     image: the picture to change; its size must be a multiple of 8
     mask: white where it may change
     """
+    import torch
+
     if mask.shape[-2:] != image.shape[1:3]:
         raise InvalidRequest(
             f"the mask is {mask.shape[-1]}×{mask.shape[-2]} and the picture {image.shape[2]}×{image.shape[1]}",
@@ -38,8 +40,6 @@ def inpaint_model(
     family = ctx.session.family(vae.weights)
     space = family.latent_space
     pixels = pixels_of(image, space.factor)
-    import torch
-
     kept = torch.from_numpy(np.ascontiguousarray(mask < 0.5))[:, None].float()
     latents = family.encode(pixels)
     ctx.check_cancelled()
