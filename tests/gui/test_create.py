@@ -12,7 +12,8 @@ from PySide6.QtGui import QDropEvent, QImage, QTextCharFormat
 from PySide6.QtWidgets import QListView, QMenu, QScrollArea, QScrollBar, QWidget
 from pytestqt.qtbot import QtBot
 
-from engine.contracts.references import ModelRef
+from engine.contracts.references import BlobRef, ModelRef
+from engine.recipes.request import ImageRequest
 from engine.recipes.shapes import SHAPES
 from tests.gui.create_room import click, create_workspace, picture_file, press, until, write
 from ui.create.start_picture import alpha_mask, png_bytes
@@ -224,6 +225,24 @@ def test_tab_goes_down_the_column(page: CreateWorkspace) -> None:
         chain += [widget] if widget is not None else []
     places = [chain.index(item) for item in order]
     assert places == sorted(places)
+
+
+def test_a_job_that_fails_is_a_sentence_on_its_tile_and_above_generate(
+    open_page: CreateWorkspace, qtbot: QtBot
+) -> None:
+    page = open_page
+    gone = BlobRef(sha256="0" * 64, media_type="image/png", size=1, name="gone.png")
+    page.watch.submit([ImageRequest(prompt="a star", init=gone)])
+    until(qtbot, lambda: page.form.bar.hint.text)
+    entry = page.model_of_results.jobs[0]
+    assert entry.failed
+    assert entry.status_text() == page.form.bar.hint.text
+    assert "Traceback" not in entry.status_text()
+    assert page.form.bar.cancel.isHidden()
+    assert page.form.bar.generate.isEnabled()
+    page.results.grid.setCurrentIndex(page.model_of_results.index(0))
+    press(page.results.grid, Qt.Key.Key_Delete)
+    assert page.model_of_results.rowCount() == 0
 
 
 # ---- starting from a picture

@@ -105,6 +105,15 @@ def test_a_typed_prompt_becomes_the_picture_it_says(tmp_path: Path, qtbot: QtBot
         page.results.message.action.click()
         assert [item.id for item in page.model_of_results.pictures] == [record.id]
 
+        # Close variations are the same request, started from the picture, with new seeds.
+        page.make_variations(record, close=True)
+        queued = request_of(page.model_of_results.jobs[0].row.spec)
+        assert queued is not None
+        assert (queued.init, queued.strength, queued.count) == (record.artifact, 0.35, 4)
+        assert queued.seed != 7
+        page.watch.cancel_all()
+        until(qtbot, lambda: not page.model_of_results.jobs, PATIENCE)
+
         # The next one starts from it.
         page.use_as_input(record)
         assert page.session.request.init == record.artifact

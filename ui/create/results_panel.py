@@ -22,6 +22,7 @@ from ui.widgets.containers import EmptyState
 from ui.widgets.layouts import Column, Row
 
 FIRST_PROMPT = "a red circle on a blue background"
+CLOSE_VARIATIONS = "picture.variations_close"  # in the context menu only, so not in the command table
 # command id, icon, name, sentence, shortcut
 ACTIONS = (
     ("picture.save_as", "save", "Save as…", "Saves the picture under a name of your own.", "Ctrl+S"),
@@ -274,6 +275,8 @@ class ResultsPanel(QWidget):
         menu = QMenu(self)
         for command, icon, name, _, _ in ACTIONS:
             menu.addAction(theme.icon(icon, 16), name).triggered.connect(self._sender_of(command))
+        close = menu.addAction(theme.icon("wand-sparkles", 16), "Make variations close to it")
+        close.triggered.connect(self._sender_of(CLOSE_VARIATIONS))
         menu.aboutToHide.connect(menu.deleteLater)
         menu.popup(place)
 

@@ -27,7 +27,7 @@ from ui.create.mime import local_picture
 from ui.create.picture_actions import PictureActions
 from ui.create.pictures_in import Arrival, bring_in
 from ui.create.results_model import ResultsModel
-from ui.create.results_panel import FIRST_PROMPT, ResultsPanel
+from ui.create.results_panel import CLOSE_VARIATIONS, FIRST_PROMPT, ResultsPanel
 from ui.create.start_picture import PICTURE_FILTER, png_bytes
 from ui.create.waste_basket import WasteBasket
 from ui.widgets.basics import Line
@@ -120,7 +120,8 @@ class CreateWorkspace(Workspace):
             "picture.open": lambda: self._with_chosen(lambda record: self.results.open(record.id)),
         }
         self._unbind = [self._app.commands.bind(command, handler) for command, handler in handlers.items()]
-        return handlers
+        closer = {CLOSE_VARIATIONS: lambda: self._with_chosen(self._make_close_variations)}
+        return {**handlers, **closer}
 
     @Slot(str)
     def _do(self, command: str) -> None:
@@ -186,6 +187,9 @@ class CreateWorkspace(Workspace):
                 dataclasses.replace(start, init=record.artifact, mask=None, strength=CLOSE_STRENGTH), VARIATIONS
             )
         ])  # fmt: skip
+
+    def _make_close_variations(self, record: ResultRecord) -> None:
+        self.make_variations(record, close=True)
 
     def reuse_settings(self, record: ResultRecord) -> None:
         """Bring back what made this very picture."""
