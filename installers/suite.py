@@ -10,10 +10,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO
 
 from installers.console import duration
 from installers.environment import ROOT
@@ -73,7 +73,7 @@ def module(name: str, *arguments: str) -> list[str]:
 
 def run_all(wanted: Sequence[Check]) -> list[Outcome]:
     """Run the checks in turn, those marked `aside` meanwhile; print the output of each in one piece."""
-    waiting = [(check, *_start_aside(check)) for check in wanted if check.aside]
+    aside = [_Aside(check) for check in wanted if check.aside]
     outcomes: list[Outcome] = []
     try:
         for check in (check for check in wanted if not check.aside):
@@ -81,19 +81,12 @@ def run_all(wanted: Sequence[Check]) -> list[Outcome]:
             began = time.monotonic()
             code = subprocess.run(check.command, cwd=ROOT, check=False, stdin=subprocess.DEVNULL).returncode
             outcomes.append(Outcome(check, code, time.monotonic() - began))
-        for check, process, output, began in waiting:
-            code = process.wait()
-            outcomes.append(Outcome(check, code, time.monotonic() - began))
-            print(f"── {check.name}", flush=True)
-            output.seek(0)
-            sys.stdout.write(output.read())
-            sys.stdout.flush()
+        for running in aside:
+            outcomes.append(running.outcome())
+            print(f"── {running.check.name}\n{running.said()}", end="", flush=True)
     finally:
-        for _check, process, output, _began in waiting:
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
-            output.close()
+        for running in aside:
+            running.close()
     return outcomes
 
 
@@ -109,12 +102,37 @@ def summary(outcomes: Sequence[Outcome], seconds: float) -> str:
     return "\n".join(["── the suite", *lines, f"  {duration(seconds)} in all: {verdict}"])
 
 
-def _start_aside(check: Check) -> tuple[subprocess.Popen[str], IO[str], float]:
-    output = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - run_all closes it
-    process = subprocess.Popen(
-        check.command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, text=True
-    )
-    return process, output, time.monotonic()
+class _Aside:
+    """A check that runs beside the others, what it says kept in a file and the time of its end noted when it ends."""
+
+    def __init__(self, check: Check) -> None:
+        self.check = check
+        self._output = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - close() closes it
+        self._began = self._ended = time.monotonic()
+        self._process = subprocess.Popen(
+            check.command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=self._output, stderr=subprocess.STDOUT
+        )
+        self._watch = threading.Thread(target=self._wait)
+        self._watch.start()
+
+    def _wait(self) -> None:
+        self._process.wait()
+        self._ended = time.monotonic()
+
+    def outcome(self) -> Outcome:
+        """How it went, once it has ended."""
+        self._watch.join()
+        return Outcome(self.check, self._process.returncode, self._ended - self._began)
+
+    def said(self) -> str:
+        self._output.seek(0)
+        return self._output.read()
+
+    def close(self) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+        self._watch.join()
+        self._output.close()
 
 
 def _cores() -> int:

@@ -34,7 +34,7 @@ def run_main(*arguments: str, code: str = "", **variables: str) -> subprocess.Co
     )
 
 
-NOTHING_SET_UP = "import installers.start\ninstallers.start.is_ready = lambda *_: False\n"
+NOTHING_SET_UP = "import installers.start\ninstallers.start.is_ready = installers.start.runs_in = lambda *_: False\n"
 NO_SET_UP = NOTHING_SET_UP + "sys.modules['installers.bootstrap'] = None\n"
 
 

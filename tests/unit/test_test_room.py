@@ -17,9 +17,22 @@ def run_tests_of(source: str, tmp_path: Path) -> str:
     """Run `source` as a test file of its own, under this project's settings and conftest; the output."""
     file = tmp_path / "test_inner.py"
     file.write_text(source, encoding="utf-8")
+    where = ("-c", ROOT / "pyproject.toml", "--rootdir", ROOT)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
-        + ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT), "-p", "tests.conftest", str(file)],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:xdist",
+            "-p",
+            "tests.conftest",
+            *where,
+            file,
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
