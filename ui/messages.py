@@ -1,4 +1,4 @@
-"""What Qt and Python say when something is wrong goes to the log, and to the person as one sentence, never a traceback."""
+"""What Qt and Python say when something is wrong: to the log, and to the person one sentence, never a traceback."""
 
 from __future__ import annotations
 

@@ -49,4 +49,4 @@ class Workspace(QWidget):
         """The window closes: keep what must be kept, and leave no thread or timer behind."""
 
     def set_mode(self, mode: str) -> None:
-        """"simple" shows what a first picture needs, "advanced" every setting."""
+        """ "simple" shows what a first picture needs, "advanced" every setting."""

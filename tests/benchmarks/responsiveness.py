@@ -67,25 +67,26 @@ def _child() -> None:
     window = open_window(app)
 
     phases: dict[str, list[float]] = {}
-    now = {"phase": "", "last": perf_counter()}
+    phase, last = "", perf_counter()
     trace = os.environ.get("TESSERA_GAPS")
 
     def tick() -> None:
-        time, last = perf_counter(), float(now["last"])
-        gap = (time - last) * 1000
-        if now["phase"]:
-            phases.setdefault(str(now["phase"]), []).append(gap)
+        nonlocal last
+        time = perf_counter()
+        gap, last = (time - last) * 1000, time
+        if phase:
+            phases.setdefault(phase, []).append(gap)
             if trace and gap > 50:
-                sys.stderr.write(f"{now['phase']} {gap:.0f} ms\n")
-        now["last"] = time
+                sys.stderr.write(f"{phase} {gap:.0f} ms\n")
 
     timer = QTimer()
     timer.setTimerType(Qt.TimerType.PreciseTimer)
     timer.timeout.connect(tick)
     timer.start(_TICK_MS)
 
-    def enter(phase: str) -> None:
-        now["phase"], now["last"] = phase, perf_counter()
+    def enter(name: str) -> None:
+        nonlocal phase, last
+        phase, last = name, perf_counter()
 
     def warm() -> None:
         enter("import_and_load")

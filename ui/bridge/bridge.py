@@ -89,6 +89,7 @@ class Bridge(QObject):
         for undo in self._undo:
             undo()
         self._undo = []
+        self._app = None
         self._timer.stop()
         self._queue.clear()
 
@@ -105,8 +106,10 @@ class Bridge(QObject):
         return image.convertToFormat(QImage.Format.Format_RGB32)
 
     def post(self, deliver: Callable[[Any], object], value: Any) -> None:
-        """Call `deliver(value)` on the GUI thread, in order. From any thread."""
+        """Call `deliver(value)` on the GUI thread, in order; nothing after `close`. From any thread."""
         with self._lock:
+            if self._app is None:
+                return
             self._queue.append((deliver, value))
             if self._awake:
                 return
@@ -127,6 +130,8 @@ class Bridge(QObject):
             batch = list(self._queue)
             self._queue.clear()
             self._awake = False
+        if self._app is None:
+            return
         started = self._last = perf_counter()
         kept = _newest_progress(batch)
         for index, (deliver, value) in enumerate(kept):

@@ -87,6 +87,7 @@ class Preferences(PageDialog):
     def __init__(self, app: Application, parent: QWidget) -> None:
         super().__init__("Settings", parent, 760, 600)
         self.rows: list[SettingRow] = []
+        self._group_rows: list[list[SettingRow]] = []
         top = Row(margins=2)
         self.search = QLineEdit()
         self.search.setPlaceholderText("Find a setting")
@@ -103,11 +104,10 @@ class Preferences(PageDialog):
             settings = [setting for setting in TABLE if setting.group == name and not setting.hidden]
             if settings:
                 self.groups.addItem(title)
-                self.pages.addWidget(self._page(app, settings))
-        self._group_rows = [
-            [row for row in self.rows if page.isAncestorOf(row)]
-            for page in map(self.pages.widget, range(self.pages.count()))
-        ]
+                rows = [SettingRow(app, setting) for setting in settings]
+                self._group_rows.append(rows)
+                self.rows += rows
+                self.pages.addWidget(_page(rows))
         side = Column(spacing=0, margins=1)
         side.addWidget(self.groups)
         middle.addLayout(side)
@@ -119,18 +119,6 @@ class Preferences(PageDialog):
         self.search.textChanged.connect(self._filter)
         theme.notifier.changed.connect(self._rescale)
         self._rescale()
-
-    def _page(self, app: Application, settings: list[Setting]) -> QWidget:
-        body = QWidget()
-        column = Column(body, spacing=0.5, margins=(3, 1, 2, 2))
-        for index, setting in enumerate(settings):
-            if index:
-                column.addWidget(Line())
-            row = SettingRow(app, setting)
-            self.rows.append(row)
-            column.addWidget(row)
-        column.addStretch(1)
-        return scrolling(body)
 
     def refresh(self) -> None:
         for row in self.rows:
@@ -157,3 +145,15 @@ class Preferences(PageDialog):
         self.groups.setFixedWidth(theme.px(160))
         for index in range(self.groups.count()):
             self.groups.item(index).setSizeHint(QSize(0, theme.px(32)))
+
+
+def _page(rows: list[SettingRow]) -> QWidget:
+    """One group's rows below each other, with hairlines between them."""
+    body = QWidget()
+    column = Column(body, spacing=0.5, margins=(3, 1, 2, 2))
+    for index, row in enumerate(rows):
+        if index:
+            column.addWidget(Line())
+        column.addWidget(row)
+    column.addStretch(1)
+    return scrolling(body)

@@ -58,11 +58,12 @@ class SystemReport(PageDialog):
 def report(app: Application) -> str:
     """The report's text: one fact on a line."""
     memory, card = main_memory(), card_memory()
+    ratio = QGuiApplication.primaryScreen().devicePixelRatio()
     lines = [
         f"Tessera Studio {VERSION}",
         f"Python {platform.python_version()} on {platform.platform()}",
         *(f"{name} {_version(name)}" for name in _PACKAGES),
-        f"Window system: {QGuiApplication.platformName()}, pixel ratio {QGuiApplication.primaryScreen().devicePixelRatio():g}",
+        f"Window system: {QGuiApplication.platformName()}, pixel ratio {ratio:g}",
         f"Memory: {gigabytes(memory.used)} of {gigabytes(memory.total)} in use",
         f"Card: {card.device}, {gigabytes(card.used)} of {gigabytes(card.total)} in use"
         if card

@@ -107,10 +107,9 @@ class Welcome(QFrame):
 
     def event(self, event: QEvent) -> bool:
         # Esc belongs to this card while it has the focus, not to the window's Cancel.
-        if event.type() == QEvent.Type.ShortcutOverride and isinstance(event, QKeyEvent):
-            if event.key() == Qt.Key.Key_Escape:
-                event.accept()
-                return True
+        if event.type() == QEvent.Type.ShortcutOverride and _is_escape(event):
+            event.accept()
+            return True
         return super().event(event)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -123,3 +122,7 @@ class Welcome(QFrame):
         if event.type() == QEvent.Type.Resize and self.isVisible():
             self.place()
         return False
+
+
+def _is_escape(event: QEvent) -> bool:
+    return isinstance(event, QKeyEvent) and event.key() == Qt.Key.Key_Escape

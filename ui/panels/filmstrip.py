@@ -180,8 +180,8 @@ class _TileDelegate(QStyledItemDelegate):
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: _Index) -> None:
         model = index.model()
         assert isinstance(model, FilmModel)
-        rect = QRect(option.rect).adjusted(*(theme.px(3) * s for s in (1, 1, -1, -1)))  # type: ignore[attr-defined]
-        state: QStyle.StateFlag = option.state  # type: ignore[attr-defined]
+        rect = QRect(option.rect).adjusted(*(theme.px(3) * s for s in (1, 1, -1, -1)))
+        state: QStyle.StateFlag = option.state
         painter.save()
         painter.setRenderHints(QPainter.RenderHint.Antialiasing | QPainter.RenderHint.SmoothPixmapTransform)
         shape = QPainterPath()

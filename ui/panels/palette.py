@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QEvent, QModelIndex, QObject, QRect, QSize, QStringListModel, Qt, Slot
+from PySide6.QtCore import QEvent, QModelIndex, QObject, QPersistentModelIndex, QRect, QSize, QStringListModel, Qt, Slot
 from PySide6.QtGui import QAction, QKeyEvent, QPainter
 from PySide6.QtWidgets import (
     QFrame,
@@ -22,6 +22,7 @@ from ui.widgets.fuzzy import ranked
 from ui.widgets.layouts import Column
 
 _ROWS = 9
+_Index = QModelIndex | QPersistentModelIndex
 
 
 class _ActionDelegate(QStyledItemDelegate):
@@ -31,13 +32,13 @@ class _ActionDelegate(QStyledItemDelegate):
         super().__init__(palette)
         self._palette = palette
 
-    def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:  # type: ignore[override]
+    def sizeHint(self, option: QStyleOptionViewItem, index: _Index) -> QSize:
         return QSize(theme.px(200), theme.px(36))
 
-    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex) -> None:  # type: ignore[override]
+    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: _Index) -> None:
         action = self._palette.shown[index.row()]
-        rect: QRect = option.rect  # type: ignore[attr-defined]
-        state: QStyle.StateFlag = option.state  # type: ignore[attr-defined]
+        rect: QRect = option.rect
+        state: QStyle.StateFlag = option.state
         painter.save()
         if state & QStyle.StateFlag.State_Selected:
             painter.setRenderHint(QPainter.RenderHint.Antialiasing)
@@ -60,8 +61,9 @@ class _ActionDelegate(QStyledItemDelegate):
         painter.setPen(theme.token("text_muted" if enabled else "text_disabled"))
         if used < room:
             note = str(action.data() or "") if enabled else "not available now"
-            painter.drawText(QRect(left + used, rect.top(), room - used, rect.height()), Qt.AlignmentFlag.AlignVCenter,
-                             painter.fontMetrics().elidedText(note, Qt.TextElideMode.ElideRight, room - used))  # fmt: skip
+            note = painter.fontMetrics().elidedText(note, Qt.TextElideMode.ElideRight, room - used)
+            place = QRect(left + used, rect.top(), room - used, rect.height())
+            painter.drawText(place, Qt.AlignmentFlag.AlignVCenter, note)
         painter.drawText(QRect(rect.left(), rect.top(), rect.width() - pad, rect.height()),
                          Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight, keys)  # fmt: skip
         painter.restore()
@@ -156,6 +158,11 @@ class CommandPalette(QFrame):
             return False
         if event.type() == QEvent.Type.FocusOut and not self.list.hasFocus():
             self.hide()
+        if event.type() == QEvent.Type.ShortcutOverride and isinstance(event, QKeyEvent):
+            if event.key() in {Qt.Key.Key_Escape, Qt.Key.Key_Return, Qt.Key.Key_Enter}:
+                event.accept()  # these belong to the palette while it is open, not to the window's commands
+                return True
+            return False
         if event.type() == QEvent.Type.KeyPress and isinstance(event, QKeyEvent):
             return self._key(event)
         return False

@@ -49,7 +49,8 @@ class TintedEngine(QIconEngine):
         return state.token(self._checked_token if icon_state == QIcon.State.On else self._token)
 
     def scaledPixmap(self, size: QSize, mode: QIcon.Mode, icon_state: QIcon.State, scale: float) -> QPixmap:
-        edge = max(1, min(size.width(), size.height()))
+        # Since Qt 6.8 `size` is in logical pixels and the pixmap is to be `scale` times as large.
+        edge = max(1, round(min(size.width(), size.height()) * scale))
         pixmap = QPixmap(render(self._name, edge, self._colour(mode, icon_state).name()))
         pixmap.setDevicePixelRatio(scale)
         return pixmap
@@ -60,7 +61,7 @@ class TintedEngine(QIconEngine):
     def paint(self, painter: QPainter, rect: QRect, mode: QIcon.Mode, icon_state: QIcon.State) -> None:
         ratio = painter.device().devicePixelRatioF()
         edge = min(rect.width(), rect.height())
-        pixmap = self.scaledPixmap(QSize(round(edge * ratio), round(edge * ratio)), mode, icon_state, ratio)
+        pixmap = self.scaledPixmap(QSize(edge, edge), mode, icon_state, ratio)
         corner = rect.topLeft() + QPoint((rect.width() - edge) // 2, (rect.height() - edge) // 2)
         painter.drawPixmap(corner, pixmap)
 

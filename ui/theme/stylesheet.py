@@ -47,7 +47,9 @@ QPushButton[kind="primary"]:disabled { background: $surface3; color: $text_disab
 QPushButton[kind="danger"] { color: $danger; border-color: $danger; }
 QPushButton[kind="quiet"], QToolButton[kind="quiet"] { background: transparent; border-color: transparent; }
 QPushButton[kind="quiet"]:hover, QToolButton[kind="quiet"]:hover { background: $surface3; color: $text_strong; }
-QPushButton[kind="quiet"]:checked, QToolButton[kind="quiet"]:checked { background: $accent_soft; border-color: transparent; }
+QPushButton[kind="quiet"]:checked, QToolButton[kind="quiet"]:checked {
+  background: $accent_soft; border-color: transparent;
+}
 QPushButton[kind="quiet"]:focus, QToolButton[kind="quiet"]:focus { border: 2px solid $focus; }
 QToolButton[kind="quiet"]::menu-indicator, QPushButton[kind="quiet"]::menu-indicator { image: none; width: 0; }
 QToolButton[kind="rail"] { background: transparent; border: none; border-radius: 6u; padding: 4u 0; }

@@ -14,10 +14,9 @@ def score(query: str, text: str) -> float | None:
     wanted, where = query.casefold().replace(" ", ""), text.casefold()
     if not wanted:
         return 0.0
-    if wanted in where.replace(" ", ""):
-        exact = where.find(query.casefold().strip())
-        if exact >= 0:
-            return 100.0 + (20.0 if exact == 0 or not where[exact - 1].isalnum() else 0.0) - len(where) / 100
+    exact = where.find(query.casefold().strip())
+    if exact == 0 or (exact > 0 and not where[exact - 1].isalnum()):
+        return 100.0 - len(where) / 100
     # Jumping ahead to the beginnings of words finds initials ("ns"), but may run past letters that come sooner.
     found = [
         value for value in (_walk(wanted, where, jump=True), _walk(wanted, where, jump=False)) if value is not None

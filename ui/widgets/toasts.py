@@ -56,7 +56,8 @@ class Toast(QFrame):
             self._timer.start()
 
     def wanted_height(self, width: int) -> int:
-        return self.layout().heightForWidth(width) if self.layout().hasHeightForWidth() else self.sizeHint().height()
+        layout = self.layout()
+        return self.sizeHint().height() if layout is None else layout.totalHeightForWidth(width)
 
     @Slot()
     def _act(self) -> None:
@@ -77,6 +78,13 @@ class Toast(QFrame):
         if self._timer.interval() and self.message.action is None:
             self._timer.start()
         super().leaveEvent(event)
+
+    def event(self, event: QEvent) -> bool:
+        # Esc closes the message that has the focus; it is not the window's Cancel then.
+        if event.type() == QEvent.Type.ShortcutOverride and isinstance(event, QKeyEvent):
+            event.setAccepted(event.key() == Qt.Key.Key_Escape)
+            return event.isAccepted()
+        return super().event(event)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() == Qt.Key.Key_Escape:
