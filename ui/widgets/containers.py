@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt, Signal, Slot
-from PySide6.QtGui import QFont
+from PySide6.QtGui import QFont, QResizeEvent
 from PySide6.QtWidgets import QSizePolicy, QToolButton, QWidget
 
 from ui import theme
@@ -61,7 +61,8 @@ class EmptyState(QWidget):
         super().__init__()
         column = Column(self, spacing=1, margins=3)
         column.addStretch(1)
-        column.addWidget(IconLabel(icon, 40, "text_muted"), 0, Qt.AlignmentFlag.AlignHCenter)
+        self.icon = IconLabel(icon, 40, "text_muted")
+        column.addWidget(self.icon, 0, Qt.AlignmentFlag.AlignHCenter)
         self.title = Label(title, "heading", wrap=True)
         self.title.setAlignment(Qt.AlignmentFlag.AlignHCenter)
         column.addWidget(self.title)
@@ -78,3 +79,8 @@ class EmptyState(QWidget):
         column.addSpacing(theme.space(1))
         column.addLayout(row)
         column.addStretch(1)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Where there is little room the picture goes, so that the words and the button are whole."""
+        super().resizeEvent(event)
+        self.icon.setVisible(self.height() >= theme.px(200))
