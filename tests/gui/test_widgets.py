@@ -160,9 +160,11 @@ def test_a_toast_offers_its_action_and_goes(qtbot: QtBot) -> None:
     host = QWidget()
     qtbot.addWidget(host)
     host.resize(800, 600)
+    host.show()
     stack = ToastStack(host)
     stack.show_message(Notification("error", "The disk is full.", Action("library.save_unsaved", "Save elsewhere…")))
     toast = stack.toasts[0]
+    QApplication.processEvents()
     assert toast.geometry().right() <= 800 - 16
     with qtbot.waitSignal(stack.action) as caught:
         QTest.mouseClick(toast.button, Qt.MouseButton.LeftButton)

@@ -67,6 +67,7 @@ QLineEdit, QPlainTextEdit, QTextEdit, QComboBox, QAbstractSpinBox {
   background: $surface2; color: $text_strong; border: 1px solid $control_line; border-radius: 6u;
   selection-background-color: $accent; selection-color: $on_accent;
 }
+QLineEdit, QPlainTextEdit, QTextEdit { placeholder-text-color: $text_muted; }
 QLineEdit, QComboBox, QAbstractSpinBox { padding: 2u 7u; min-height: 24u; }
 QPlainTextEdit, QTextEdit { padding: 5u; }
 QLineEdit:hover, QPlainTextEdit:hover, QTextEdit:hover, QComboBox:hover { background: $surface3; }
