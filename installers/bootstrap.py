@@ -27,7 +27,7 @@ from installers.console import Console, duration, size
 from installers.environment import ROOT, is_root, venv_folder, venv_python
 from installers.lock import only_one
 from installers.pip_run import PipFailed, install
-from installers.repair import clear_broken
+from installers.repair import clear_broken, has_record
 from installers.stamp import RUN, TEST, Stamp
 
 # As engine.contracts.errors has them; these files run before the rest may be imported.
@@ -217,7 +217,12 @@ class _SetUp:
         self.console.done()
 
     def _works(self) -> bool:
-        """Whether the environment's interpreter starts, is one of ours, and has a pip that runs."""
+        """Whether the environment's interpreter starts, is one of ours, and has a pip that is wholly there.
+
+        A half-copied pip may start and fail later, so its record is asked for, which is written last.
+        """
+        if not has_record(self.venv, "pip"):
+            return False
         code = "import sys, pip._internal; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))"
         try:
             done = subprocess.run([self.python, "-c", code], capture_output=True, check=False, timeout=120)

@@ -33,6 +33,12 @@ def clear_broken(venv: Path) -> list[str]:
     return cleared
 
 
+def has_record(venv: Path, package: str) -> bool:
+    """Whether `package` has its metadata in `venv`; after `clear_broken`, that means it is wholly there."""
+    packages = site_packages(venv)
+    return packages is not None and any(packages.glob(f"{package}-*.dist-info/RECORD"))
+
+
 def is_whole(metadata: Path) -> bool:
     """Whether the package of the `.dist-info` folder has its records, and every file in them is there in its size."""
     try:

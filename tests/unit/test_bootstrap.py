@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from installers import stamp as stamps
-from installers.bootstrap import Project, SetupFailed, ensure
+from installers.bootstrap import Project, SetupFailed, _SetUp, ensure
 from installers.console import Console
 from installers.environment import ROOT, venv_python
 from installers.pip_run import Fetched, failure
@@ -160,6 +160,19 @@ def test_half_installed_packages_are_done_again(finished: Project) -> None:
     assert (packages / "tessera_fake_b" / "part_3.py").read_text().startswith("NUMBER = 3")
     assert not (packages / "~orch").exists()
     assert clear_broken(finished.venv) == []
+
+
+def test_an_environment_with_half_a_pip_does_not_count_as_working(finished: Project) -> None:
+    """Killed while Python copied pip into it: pip starts, and fails when it comes to a file that is not there."""
+    set_up = _SetUp(finished, Console(io.StringIO()))
+    packages = site_packages(finished.venv)
+    assert packages is not None
+    (record,) = packages.glob("pip-*.dist-info/RECORD")
+    assert set_up._works()
+    aside = record.rename(record.with_name("aside"))
+    assert not set_up._works()
+    aside.rename(record)
+    assert set_up._works()
 
 
 def test_an_environment_without_its_interpreter_is_made_anew(finished: Project) -> None:
