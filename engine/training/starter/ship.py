@@ -55,12 +55,12 @@ def ship(snapshot: Path, settings: Settings, *, shipped: Path = SHIPPED, force: 
 
 
 def write_samples(path: Path, prompts: Sequence[HeldOut], pictures: Sequence[Picture]) -> None:
-    """A sheet of 24: eight single figures, six pairs, ten landscapes, evenly taken and not chosen."""
+    """A sheet of 24: eight single figures, six pairs, ten landscapes, every seventh of its kind, so not chosen by how they look."""
     chosen: list[int] = []
     kinds = [_kind(item) for item in prompts]
     for kind, count in (("single", 8), ("pair", 6), ("landscape", 10)):
         of_kind = [index for index, other in enumerate(kinds) if other == kind]
-        chosen += [of_kind[len(of_kind) * number // count] for number in range(count)]
+        chosen += [of_kind[(1 + number * 7) % len(of_kind)] for number in range(count)]
     write_sheet(path, [pictures[index] for index in chosen], columns=6, captions=[prompts[i].prompt for i in chosen])
 
 
