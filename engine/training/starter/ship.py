@@ -55,7 +55,7 @@ def ship(snapshot: Path, settings: Settings, *, shipped: Path = SHIPPED, force: 
 
 
 def write_samples(path: Path, prompts: Sequence[HeldOut], pictures: Sequence[Picture]) -> None:
-    """A sheet of 24: eight single figures, six pairs, ten landscapes, every seventh of its kind, so not chosen by how they look."""
+    """A sheet of 24: eight single figures, six pairs, ten landscapes; every seventh of its kind, not the prettiest."""
     chosen: list[int] = []
     kinds = [_kind(item) for item in prompts]
     for kind, count in (("single", 8), ("pair", 6), ("landscape", 10)):
