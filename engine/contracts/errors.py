@@ -7,7 +7,8 @@
     │   ├── InvalidImage         a picture can't be read or is hostile
     │   ├── InvalidRequest       a size, number or choice is out of its range
     │   ├── UnknownChoice        a sampler, model or node name that does not exist; suggests the nearest
-    │   └── UnsafeModel          a model file is malformed or could run code; it is refused unread
+    │   ├── UnsafeModel          a model file is malformed or could run code; it is refused unread
+    │   └── BadPlugin            a person's own node file or package can't be used
     ├── MissingModel             a model or a part of one is not on this machine
     ├── StorageError             a disk is full, a folder can't be written
     ├── OutOfMemory              the plan did not fit and no smaller one does
@@ -70,6 +71,10 @@ class InvalidRequest(BadInput):
 
 
 class UnsafeModel(BadInput):
+    pass
+
+
+class BadPlugin(BadInput):
     pass
 
 

@@ -31,7 +31,9 @@ _CLASSES: dict[str, type[Any]] = {
     cls.__name__: cls
     for cls in (
         values.LatentValue, values.ConditioningEntry, values.Patch, values.ModelHandle, values.TextEncoderHandle,
-        values.VAEHandle, values.Video, values.Artifact, BlobRef, ModelRef,
+        values.VAEHandle, values.ControlHandle, values.VisionHandle, values.VisionOutput, values.UpscalerHandle,
+        values.Control, values.NoiseValue, values.SamplerValue, values.GuiderValue, values.Video, values.Artifact,
+        BlobRef, ModelRef,
     )
 }  # fmt: skip
 

@@ -159,7 +159,7 @@ def schema_of(
     """The schema of a node function. Raises TypeError when an annotation has no socket type."""
     hints = get_type_hints(function, include_extras=True)
     doc, tooltips = _split_doc(inspect.getdoc(function) or "")
-    parameters = list(inspect.signature(function).parameters.values())[1:]  # the first is the context
+    parameters = _parameters(function, hints)
     inputs = tuple(_input_schema(p, hints[p.name], tooltips.get(p.name, "")) for p in parameters)
     return NodeSchema(
         type=type_name,
@@ -173,6 +173,19 @@ def schema_of(
         code_hash=_code_hash(function),
         search_terms=tuple(search),
     )
+
+
+def _parameters(function: Callable[..., Any], hints: dict[str, Any]) -> list[inspect.Parameter]:
+    """The parameters that are inputs: all but the first, which is the context. Raises TypeError."""
+    given = list(inspect.signature(function).parameters.values())
+    if not given or given[0].kind not in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
+        raise TypeError(f"the first parameter of {function.__name__} must be its context: ctx: NodeContext")
+    for parameter in given[1:]:
+        if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+            raise TypeError(f"“{parameter}” of {function.__name__} can't be an input; name each input")
+        if parameter.name not in hints:
+            raise TypeError(f"the input “{parameter.name}” of {function.__name__} has no type; write what it takes")
+    return given[1:]
 
 
 def _input_schema(parameter: inspect.Parameter, hint: Any, tooltip: str) -> InputSchema:

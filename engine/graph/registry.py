@@ -6,7 +6,7 @@ import functools
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -111,7 +111,10 @@ class Registry:
 
     def with_nodes(self, *functions: Callable[..., Any]) -> Registry:
         """A new registry with these decorated functions added; a type already known is replaced."""
-        added = [definition_of(f) for f in functions]
+        return self.with_definitions([definition_of(f) for f in functions])
+
+    def with_definitions(self, added: Sequence[NodeDefinition]) -> Registry:
+        """As with_nodes, for definitions."""
         names = {d.schema.type for d in added}
         new = Registry(added)
         kept = {name: found for name, found in self._types.items() if name not in names}

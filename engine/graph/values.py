@@ -97,6 +97,87 @@ class VAEHandle:
 
 
 @dataclass(frozen=True)
+class ControlHandle:
+    """A ControlNet by identity. `kind` is the hint a union ControlNet is told; "" for those that know one only."""
+
+    weights: ModelRef
+    family: str = ""
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class VisionHandle:
+    """A CLIP vision encoder by identity."""
+
+    weights: ModelRef
+
+
+@dataclass(frozen=True)
+class UpscalerHandle:
+    """An upscaling network by identity."""
+
+    weights: ModelRef
+
+
+@dataclass(frozen=True)
+class VisionOutput:
+    """What a vision encoder says of pictures: float32 CPU tensors, embedding [B, width], hidden [B, tokens, width]."""
+
+    embedding: torch.Tensor
+    hidden: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Control:
+    """A picture that steers a run through a ControlNet.
+
+    image     float32 [B, H, W, 3] in 0..1
+    strength  weight of its residuals
+    steps     (start, end) as fractions of the run
+    both      whether it steers the negative side too
+    """
+
+    handle: ControlHandle
+    image: npt.NDArray[np.float32]
+    strength: float = 1.0
+    steps: tuple[float, float] = (0.0, 1.0)
+    both: bool = True
+
+
+@dataclass(frozen=True)
+class NoiseValue:
+    """Where the starting noise comes from; `seed` None means that none is added."""
+
+    seed: int | None
+
+
+@dataclass(frozen=True)
+class SamplerValue:
+    """A sampler by name with its own settings, hashable."""
+
+    name: str
+    settings: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class GuiderValue:
+    """A model with its prompts and how their answers are combined.
+
+    style   "cfg": n + s·(p − n) with s = cfg; 1 leaves the negative side out
+            "dual": n + cfg_2·(m − n) + cfg·(p − m);  "nested": n + cfg_2·(m + cfg·(p − m) − n)
+    middle  the second prompt (m) of the last two
+    """
+
+    model: ModelHandle
+    positive: tuple[ConditioningEntry, ...]
+    negative: tuple[ConditioningEntry, ...] = ()
+    cfg: float = 1.0
+    style: str = "cfg"
+    middle: tuple[ConditioningEntry, ...] = ()
+    cfg_2: float = 1.0
+
+
+@dataclass(frozen=True)
 class Video:
     """frames [T, H, W, 3] float32 0..1 sRGB, at `rate` frames per second."""
 
@@ -126,6 +207,15 @@ Conditioning: TypeAlias = Annotated[tuple[ConditioningEntry, ...], Socket("CONDI
 Model: TypeAlias = Annotated[ModelHandle, Socket("MODEL")]
 Clip: TypeAlias = Annotated[TextEncoderHandle, Socket("CLIP")]
 Vae: TypeAlias = Annotated[VAEHandle, Socket("VAE")]
+ControlNet: TypeAlias = Annotated[ControlHandle, Socket("CONTROL_NET")]
+ClipVision: TypeAlias = Annotated[VisionHandle, Socket("CLIP_VISION")]
+ClipVisionOutput: TypeAlias = Annotated[VisionOutput, Socket("CLIP_VISION_OUTPUT")]
+UpscaleModel: TypeAlias = Annotated[UpscalerHandle, Socket("UPSCALE_MODEL")]
+# Noise levels of a run, falling as a rule; n + 1 of them are n steps. float32 [n + 1].
+Sigmas: TypeAlias = Annotated[npt.NDArray[np.float32], Socket("SIGMAS")]
+Noise: TypeAlias = Annotated[NoiseValue, Socket("NOISE")]
+Sampler: TypeAlias = Annotated[SamplerValue, Socket("SAMPLER")]
+Guider: TypeAlias = Annotated[GuiderValue, Socket("GUIDER")]
 Blob: TypeAlias = Annotated[BlobRef, Socket("BLOB")]
 Checkpoint: TypeAlias = Annotated[ModelRef, Socket("COMBO")]
 VideoValue: TypeAlias = Annotated[Video, Socket("VIDEO")]
