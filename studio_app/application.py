@@ -23,6 +23,8 @@ from studio_app.library.library import Library
 from studio_app.models.index import Locator, ModelIndex
 from studio_app.notifications import Notifications
 from studio_app.paths import Paths
+from studio_app.plugins.consent import Consent
+from studio_app.plugins.plugins import Plugins
 from studio_app.prompts.history import Prompts
 from studio_app.settings.store import Settings
 from studio_app.store.store import Recovery, Store
@@ -40,7 +42,8 @@ class Application:
 
     `data_dir` is the person's data folder (else $TESSERA_DATA, else the system's custom). `library_dir` puts blobs and
     database elsewhere: a temporary folder keeps a run out of the person's library. `registry` gives the node types
-    (else the built-in ones); it is asked on the recorder's thread.
+    (else the built-in ones and those of enabled plugins, as they are when a job starts); it is asked on the recorder's
+    thread.
     """
 
     def __init__(
@@ -58,9 +61,11 @@ class Application:
         self.models = ModelIndex(self.paths.starter_model, self._model_folders)
         self.styles = Styles(self.paths.resources / "styles.json", self.paths.styles_file)
         self.prompts = Prompts(self.paths.prompts_file, self.paths.resources / "insertions.json")
+        self.plugins = Plugins(self._node_folders, Consent(self.paths.consent_file), self.paths.cache / "plugins")
         self.engine = Engine()
         self.recovery = Recovery()
         self._registry = registry
+        self._said_of_plugins: set[str] = set()
         self._recorder = Recorder()
         self._store = Store(library_dir or self.paths.data)
         self._ready = threading.Event()
@@ -165,7 +170,11 @@ class Application:
             return Services(blobs=blobs, models=locator, session=session, device=choice)
 
         cache = ValueCache(self.settings.get("engine.cache_mib") * 2**20)
-        lane = EngineLane(services, (self._registry or Registry.builtin)(), cache, warm_up=self._warm_up)
+        given = self._registry
+        lane = EngineLane(
+            services, (given or Registry.builtin)(), cache, warm_up=self._warm_up,
+            node_types=None if given else self._plugin_registry,
+        )  # fmt: skip
         lane.start()
         self.engine.attach(lane)
 
@@ -201,6 +210,20 @@ class Application:
         more = self.settings.get("models.folders")
         folders = [Path(item).expanduser() for item in more if isinstance(item, str)] if isinstance(more, list) else []
         return [self.paths.models, *folders]
+
+    def _node_folders(self) -> list[Path]:
+        more = self.settings.get("nodes.folders")
+        folders = [Path(item).expanduser() for item in more if isinstance(item, str)] if isinstance(more, list) else []
+        return [self.paths.nodes, *folders]
+
+    def _plugin_registry(self) -> Registry:
+        """The node types as the person's files are now; what is newly wrong with them is said once."""
+        registry = self.plugins.registry()
+        for complaint in self.plugins.complaints:
+            if complaint not in self._said_of_plugins:
+                self._said_of_plugins.add(complaint)
+                self.notifications.post("warning", complaint)
+        return registry
 
     def _unsaved_budget(self) -> int:
         mib: int = self.settings.get("engine.unsaved_mib")

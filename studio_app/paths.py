@@ -85,6 +85,16 @@ class Paths:
         return self.data / "models"
 
     @property
+    def nodes(self) -> Path:
+        """Nodes of the person's own."""
+        return self.data / "nodes"
+
+    @property
+    def consent_file(self) -> Path:
+        """Which of them may run."""
+        return self.data / "plugins.json"
+
+    @property
     def starter_model(self) -> Path:
         return self.resources / "starter_model"
 

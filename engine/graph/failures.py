@@ -11,12 +11,14 @@ from engine.contracts.errors import NodeFailed, TesseraError, clip
 log = logging.getLogger(__name__)
 
 
-def failure_of(node_id: str, node_type: str, error: Exception, given: Mapping[str, Any]) -> NodeFailed:
+def failure_of(node_id: str, node_type: str, error: Exception | SystemExit, given: Mapping[str, Any]) -> NodeFailed:
     """The error a person meets; the one raised is its `__cause__`."""
     hint = ""
     if isinstance(error, TesseraError):
         cause = f"{error.where}: {error.what}" if error.where else error.what
         hint = error.fix
+    elif isinstance(error, SystemExit):
+        cause = "it tried to end the program"
     elif isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         cause, hint = "the machine ran out of memory", "Make the picture smaller or make fewer at once"
     else:

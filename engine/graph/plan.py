@@ -15,6 +15,8 @@ from engine.graph.ports import Port, WrongValue, compatible
 from engine.graph.registry import NodeType, Registry
 from engine.graph.subgraphs import Flat, FlatNode, Gone, Overrides, flatten
 
+FOREIGN = "comfyui."  # leads the types of nodes that an import could not map
+
 # (input name, the step it comes from, which of its outputs, which element of that output or -1 for all of it)
 Wire = tuple[str, "Step", int, int]
 
@@ -171,9 +173,7 @@ def _read_node(
     kind = item.kind
     step = Step(item.id, kind)
     if kind is None:
-        name = item.node.type
-        fix = suggest(name, sorted(registry.types)) if name else "Give it a type"
-        problems.append(Problem("unknown_node", f"there is no node type “{clip(name)}”", fix, node=item.id))
+        problems.append(_unknown_node(item, registry))
         return step
     literals = step.literals = kind.default_values.copy()
     parts = step.parts = kind.default_parts.copy()
@@ -210,6 +210,15 @@ def _read_node(
             why = missing[name] if missing and name in missing else "it has no value"
             problems.append(_missing(kind, item.id, name, why))
     return step
+
+
+def _unknown_node(item: FlatNode, registry: Registry) -> Problem:
+    name = item.node.type
+    if name.startswith(FOREIGN):
+        what = f"the studio has no node for ComfyUI's “{clip(name.removeprefix(FOREIGN))}”"
+        return Problem("unknown_node", what, "Put one of the studio's nodes in its place, or bypass or mute it", item.id)
+    fix = suggest(name, sorted(registry.types)) if name else "Give it a type"
+    return Problem("unknown_node", f"there is no node type “{clip(name)}”", fix, node=item.id)
 
 
 def _variadic_given(kind: NodeType, name: str, inputs: Mapping[str, Any]) -> bool:

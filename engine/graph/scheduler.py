@@ -235,7 +235,7 @@ class Scheduler:
                         self.share.cancel.check()
         except Cancelled:
             raise
-        except Exception as error:  # noqa: BLE001  # containment: whatever a node raises is its own failure
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # containment: whatever a node raises is its own failure
             self._fail(step, error, _first(calls))
             return
         self._complete(step, results, calls, mapped, context, time.perf_counter() - begun)
@@ -272,7 +272,7 @@ class Scheduler:
             self._complete(step, results, calls, mapped, context, time.perf_counter() - begun)
 
         def on_error(error: BaseException) -> None:
-            if not isinstance(error, Exception) or isinstance(error, Cancelled):
+            if not isinstance(error, (Exception, SystemExit)) or isinstance(error, Cancelled):
                 raise error
             self._fail(step, error, _first(calls))
 
@@ -351,7 +351,7 @@ class Scheduler:
         self._events.emit("node_blocked", step.id, {"reason": block.reason} if block.reason else None)
         self._settle(step, outputs, many)
 
-    def _fail(self, step: Step, error: Exception, given: Mapping[str, Any]) -> None:
+    def _fail(self, step: Step, error: Exception | SystemExit, given: Mapping[str, Any]) -> None:
         failed = failure_of(step.id, step.kind.schema.type, error, given)
         self._record_failure(step, failed)
 

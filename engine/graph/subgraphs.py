@@ -15,6 +15,7 @@ from engine.graph.ports import compatible
 from engine.graph.registry import NodeType
 
 SUBGRAPH = "subgraph:"
+SOCKETS = "sockets"  # in the `extra` of a node of an unknown type: its inputs and outputs, so that it can be bypassed
 MAX_NODES = 100_000
 
 
@@ -87,6 +88,16 @@ def flatten(
         subgraphs = {**(known or {}), **{s.id: s for s in workflow.subgraphs}}
         return _Flattener(types, overrides or {}, subgraphs).run(workflow.nodes, prefix)
     return flat
+
+
+def _foreign_sockets(node: Node, side: str) -> list[tuple[str, str]]:
+    """(name, type) of the inputs or outputs of a node whose type this studio lacks, as its document tells them."""
+    told = node.extra.get(SOCKETS)
+    items = told.get(side) if isinstance(told, Mapping) else None
+    pairs = items if isinstance(items, (list, tuple)) else ()
+    return [
+        (str(p[0]), str(p[1])) for p in pairs if isinstance(p, (list, tuple)) and len(p) == 2
+    ]
 
 
 def _bad_id(node_id: str) -> Problem:
@@ -248,6 +259,8 @@ class _Flattener:
             ports = list(record.kind.ports.values())
             inputs = [(p.name, p.schema.type) for p in sorted(ports, key=lambda p: p.scalar)]
             return inputs, [(o.name, o.type) for o in record.kind.schema.outputs]
+        if SOCKETS in record.node.extra:
+            return _foreign_sockets(record.node, "inputs"), _foreign_sockets(record.node, "outputs")
         name = record.node.type.removeprefix(SUBGRAPH)
         if name not in self.subgraphs:
             return [], []
@@ -273,7 +286,7 @@ class _Flattener:
                 return "*" if slot is None else kind.output_types[slot]
             inner = self.subgraphs.get(node.type.removeprefix(SUBGRAPH))
             if inner is None:
-                return "*"
+                return dict(_foreign_sockets(node, "inputs" if is_input else "outputs")).get(socket, "*")
             exposed = next((s for s in (inner.inputs if is_input else inner.outputs) if s.name == socket), None)
             if exposed is None:
                 return "*"

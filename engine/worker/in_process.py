@@ -56,6 +56,7 @@ class EngineLane:
     services_factory  called once on the lane, before its first job or when warming
     warm_up           called on the lane with the services by `warm`, after torch is there: loads what is used first
     on_state          called on the lane with the new state
+    node_types        asked on the lane before each job: the registry as it is now; else `registry` holds for all
 
     Events, artifacts and `on_done` come on the lane thread, events of nodes running in parallel one at a time.
     """
@@ -69,12 +70,14 @@ class EngineLane:
         warm_up: Callable[[Services], None] | None = None,
         on_state: Callable[[LaneState], None] | None = None,
         threads: int | None = None,
+        node_types: Callable[[], Registry] | None = None,
     ) -> None:
         self.registry, self.cache = registry, cache
         self.on_state = on_state
         self.error: TesseraError | None = None
         self.threads = threads or max(1, (os.cpu_count() or 2) - 1)
         self._services_factory, self._warm_up = services_factory, warm_up
+        self._node_types = node_types
         self._services: Services | None = None
         self._state: LaneState = "cold"
         self._wanted = threading.Condition()
@@ -176,6 +179,8 @@ class EngineLane:
             if services is None:
                 result.error = self.error
             else:
+                if self._node_types is not None:
+                    self.registry = self._node_types()
                 result = execute(
                     job.spec,
                     registry=self.registry,

@@ -10,7 +10,7 @@ from engine.contracts.job_events import JobEvent
 from engine.contracts.job_spec import JobSpec
 from engine.graph.registry import Registry
 from studio_app.application import Application
-from studio_app.cli.console import Progress, print_json, require, say
+from studio_app.cli.console import Progress, print_json, remark, require, say
 from studio_app.cli.documents import read_spec, with_pictures, with_settings
 from studio_app.cli.watch import finish, running
 from studio_app.jobs.rows import ExportTarget
@@ -50,15 +50,16 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--events", action="store_true", help="print each event as one line of JSON")
     parser.add_argument("--no-library", action="store_true", help="write to DIR only, nothing into your library")
+    parser.add_argument("--dev", metavar="FOLDER", type=Path, help="let the nodes in FOLDER run too, this once")
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end and nothing else")
 
 
 def run(args: argparse.Namespace) -> int:
     spec = read_spec(args.workflow)
-    registry = Registry.builtin()
+    registry = _registry(args.data_dir, args.dev)
     require(not args.output.exists() or args.output.is_dir(), f"{args.output} is not a folder", "Choose another folder")
     _check(with_settings(spec, [], registry, Application(args.data_dir)), registry)
-    with running(args.data_dir, keep=not args.no_library) as app:
+    with running(args.data_dir, keep=not args.no_library, registry=registry) as app:
         spec = with_pictures(with_settings(spec, args.settings, registry, app), args.workflow.parent, app)
         _check(spec, registry)
         export = ExportTarget(args.output.absolute(), pattern="")
@@ -75,6 +76,17 @@ def run(args: argparse.Namespace) -> int:
         for path in paths:
             say(str(path))
     return 0
+
+
+def _registry(data_dir: Path | None, dev: Path | None) -> Registry:
+    """The node types for this run: the studio's, those of enabled plugins, those of the folder on trial."""
+    plugins = Application(data_dir).plugins
+    if dev is not None:
+        plugins.trust(dev)
+    registry = plugins.registry()
+    for complaint in plugins.complaints:
+        remark(complaint)
+    return registry
 
 
 def _check(spec: JobSpec, registry: Registry) -> None:

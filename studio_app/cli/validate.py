@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from engine.contracts.errors import EXIT_BAD_INPUT, BadInput, InvalidWorkflow, Problem
+from studio_app.application import Application
 from studio_app.cli.console import print_json, remark, say
 from studio_app.cli.documents import read_spec
 
@@ -24,7 +25,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from engine.graph.bindings import runs_of
-    from engine.graph.registry import Registry
     from engine.graph.signatures import signatures
     from engine.graph.validate import problems
 
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         spec = read_spec(args.workflow)
         count = len(spec.workflow.nodes)
-        registry = Registry.builtin()
+        registry = Application(args.data_dir).plugins.registry()
         signed = signatures(spec.workflow, registry)
         for overrides in runs_of(spec):
             found += [p for p in problems(spec.workflow, registry, spec.targets, overrides) if p not in found]

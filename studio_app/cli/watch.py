@@ -13,19 +13,23 @@ from types import FrameType
 
 from engine.contracts.errors import Cancelled
 from engine.contracts.job_events import JobEvent
+from engine.graph.registry import Registry
 from studio_app.application import Application
 from studio_app.cli.console import Progress
 from studio_app.jobs.rows import JobRow
 
 
 @contextlib.contextmanager
-def running(data_dir: Path | None, *, keep: bool) -> Iterator[Application]:
-    """A started application; without `keep` its library is a temporary folder that goes away afterwards."""
+def running(data_dir: Path | None, *, keep: bool, registry: Registry | None = None) -> Iterator[Application]:
+    """A started application; without `keep` its library is a temporary folder that goes away afterwards.
+
+    `registry` gives the node types (else the studio's own only: a command of one job has no use for others).
+    """
     with contextlib.ExitStack() as stack:
         library = None
         if not keep:
             library = Path(stack.enter_context(TemporaryDirectory(prefix="tessera-", ignore_cleanup_errors=True)))
-        app = Application(data_dir, library_dir=library)
+        app = Application(data_dir, library_dir=library, registry=lambda: registry or Registry.builtin())
         stack.callback(app.close)
         app.start()
         app.wait_ready()

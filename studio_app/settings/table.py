@@ -71,6 +71,7 @@ GROUPS: tuple[tuple[str, str], ...] = (
     ("generation", "Pictures"),
     ("engine", "Engine"),
     ("models", "Models"),
+    ("nodes", "Nodes"),
     ("network", "Network"),
 )
 
@@ -128,6 +129,9 @@ TABLE: tuple[Setting, ...] = (
             "How much may be held in memory while pictures can't be written.", minimum=16, maximum=65_536),
     Setting("models.folders", "json", [], "Model folders",
             "A list of more folders that are searched for models, beside “models” in the studio's data folder."),
+    Setting("nodes.folders", "json", [], "Node folders",
+            "A list of more folders that are searched for nodes of your own, beside “nodes” in the studio's data "
+            "folder. What is found runs only once you enable it."),
     Setting("network.offline", "bool", False, "Offline", "Nothing leaves this machine while this is on."),
 )  # fmt: skip
 
