@@ -234,6 +234,8 @@ class Jobs:
                 lambda node, artifact: post(lambda: self._on_artifact(job_id, node, artifact)),
                 lambda result: post(lambda: self._on_done(job_id, result)),
             )
+            if active.cancelled:  # between the look above and the lane knowing the job
+                lane.cancel(job_id)
 
     def _on_event(self, job_id: str, event: JobEvent) -> None:
         if event.kind in ("accepted", "finished", "artifact"):

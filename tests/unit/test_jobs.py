@@ -285,3 +285,20 @@ def test_a_broken_node_library_leaves_the_rest_of_the_studio_working(tmp_path: P
     assert (row.status, row.error) == ("failed", app.engine.error)
     assert app.library.recent() == []
     app.close()
+
+
+def test_a_cancel_in_the_moment_of_handing_over_is_not_lost(app: Application, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job is marked as launched, and the lane does not know it yet: that is when the person presses Cancel."""
+    app.start()
+    assert app.wait_ready(TIMEOUT)
+    lane = app.engine.lane
+    assert lane is not None
+    hand_over = lane.submit
+
+    def cancelled_first(job_id: str, *rest: object) -> None:
+        app.jobs.cancel(job_id)
+        hand_over(job_id, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(lane, "submit", cancelled_first)
+    job_id = app.jobs.submit(drawing(1))
+    assert app.jobs.wait(job_id, TIMEOUT).status == "cancelled"
