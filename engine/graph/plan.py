@@ -216,7 +216,9 @@ def _unknown_node(item: FlatNode, registry: Registry) -> Problem:
     name = item.node.type
     if name.startswith(FOREIGN):
         what = f"the studio has no node for ComfyUI's “{clip(name.removeprefix(FOREIGN))}”"
-        return Problem("unknown_node", what, "Put one of the studio's nodes in its place, or bypass or mute it", item.id)
+        return Problem(
+            "unknown_node", what, "Put one of the studio's nodes in its place, or bypass or mute it", item.id
+        )
     fix = suggest(name, sorted(registry.types)) if name else "Give it a type"
     return Problem("unknown_node", f"there is no node type “{clip(name)}”", fix, node=item.id)
 

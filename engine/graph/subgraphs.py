@@ -95,9 +95,7 @@ def _foreign_sockets(node: Node, side: str) -> list[tuple[str, str]]:
     told = node.extra.get(SOCKETS)
     items = told.get(side) if isinstance(told, Mapping) else None
     pairs = items if isinstance(items, (list, tuple)) else ()
-    return [
-        (str(p[0]), str(p[1])) for p in pairs if isinstance(p, (list, tuple)) and len(p) == 2
-    ]
+    return [(str(p[0]), str(p[1])) for p in pairs if isinstance(p, (list, tuple)) and len(p) == 2]
 
 
 def _bad_id(node_id: str) -> Problem:

@@ -51,6 +51,17 @@ class CanvasLink:
     target: str
     target_slot: int
     type: str
+    id: str = ""
+    reroute: str = ""  # the drawn reroute point the link passes last; "" for none
+
+
+@dataclass(frozen=True)
+class CanvasReroute:
+    """A point a link is drawn through (not a node). `parent` is the point before it."""
+
+    id: str
+    parent: str
+    position: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,7 @@ class CanvasGraph:
     groups: tuple[CanvasGroup, ...] = ()
     inputs: tuple[tuple[str, str], ...] = ()
     outputs: tuple[tuple[str, str], ...] = ()
+    reroutes: tuple[CanvasReroute, ...] = ()
     definitions: dict[str, CanvasGraph] = field(default_factory=dict, compare=False)
 
     def incoming(self) -> dict[tuple[str, int], CanvasLink]:
@@ -118,7 +130,15 @@ def _graph(data: dict[str, Any], where: str, graph_id: str, definitions: dict[st
         if node.id in nodes:
             raise InvalidDocument(f"two nodes have the id {clip(node.id)}", where=where)
         nodes[node.id] = node
-    links = [link for raw in _list(data.get("links")) if (link := _link(raw)) is not None]
+    extra = data.get("extra")
+    extra = extra if isinstance(extra, dict) else {}
+    passed = {
+        _id(item.get("id")): _id(item["parentId"])
+        for item in _list(extra.get("linkExtensions"))
+        if isinstance(item, dict) and item.get("parentId") is not None
+    }
+    links = [link for raw in _list(data.get("links")) if (link := _link(raw, passed)) is not None]
+    points = _list(data.get("reroutes")) or _list(extra.get("reroutes"))
     return CanvasGraph(
         graph_id,
         str(data.get("name") or ""),
@@ -127,8 +147,14 @@ def _graph(data: dict[str, Any], where: str, graph_id: str, definitions: dict[st
         tuple(_group(raw) for raw in _list(data.get("groups")) if isinstance(raw, dict)),
         tuple(_port(raw) for raw in _list(data.get("inputs")) if isinstance(raw, dict)) if graph_id else (),
         tuple(_port(raw) for raw in _list(data.get("outputs")) if isinstance(raw, dict)) if graph_id else (),
+        tuple(_reroute(raw) for raw in points if isinstance(raw, dict)),
         definitions,
     )
+
+
+def _reroute(raw: dict[str, Any]) -> CanvasReroute:
+    parent = raw.get("parentId")
+    return CanvasReroute(_id(raw.get("id", "")), "" if parent is None else _id(parent), _pair(raw.get("pos")) or (0, 0))
 
 
 def _node(raw: Any, where: str) -> CanvasNode:
@@ -154,18 +180,24 @@ def _node(raw: Any, where: str) -> CanvasNode:
     )
 
 
-def _link(raw: Any) -> CanvasLink | None:
+def _link(raw: Any, passed: Mapping[str, str]) -> CanvasLink | None:
+    parent: Any = None
     if isinstance(raw, list) and len(raw) >= 5:
-        _, source, source_slot, target, target_slot, *rest = raw
+        number, source, source_slot, target, target_slot, *rest = raw
         kind = rest[0] if rest else "*"
     elif isinstance(raw, dict):
+        number, parent = raw.get("id", ""), raw.get("parentId")
         source, source_slot = raw.get("origin_id"), raw.get("origin_slot")
         target, target_slot, kind = raw.get("target_id"), raw.get("target_slot"), raw.get("type", "*")
     else:
         return None  # saves hold null where a link was deleted
     if source is None or target is None:
         return None
-    return CanvasLink(_id(source), _int(source_slot, 0), _id(target), _int(target_slot, 0), str(kind))
+    link_id = _id(number)
+    point = passed.get(link_id, "") if parent is None else _id(parent)
+    return CanvasLink(
+        _id(source), _int(source_slot, 0), _id(target), _int(target_slot, 0), str(kind), link_id, point
+    )  # fmt: skip
 
 
 def _input(raw: dict[str, Any]) -> CanvasInput:
@@ -185,7 +217,7 @@ def _type(raw: dict[str, Any]) -> str:
 
 def _group(raw: dict[str, Any]) -> CanvasGroup:
     box = raw.get("bounding")
-    numbers = [float(v) for v in box if isinstance(v, (int, float))] if isinstance(box, list) else []
+    numbers = [_finite(v) for v in _list(box) if isinstance(v, (int, float))]
     rectangle = (numbers[0], numbers[1], numbers[2], numbers[3]) if len(numbers) == 4 else (0.0, 0.0, 400.0, 300.0)
     return CanvasGroup(str(raw.get("title") or ""), rectangle, str(raw.get("color") or ""))
 
@@ -231,14 +263,17 @@ def _list(value: Any) -> list[Any]:
 
 
 def _id(value: Any) -> str:
+    if isinstance(value, int) and abs(value) >= 10**30:
+        raise InvalidDocument("an id is a number beyond all bounds", where="node")
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _int(value: Any, default: int) -> int:
     try:
-        return int(value)
+        number = int(value)
     except (TypeError, ValueError, OverflowError):
         return default
+    return number if 0 <= number < 100_000 else default
 
 
 def _pair(value: Any) -> tuple[float, float] | None:
@@ -246,5 +281,10 @@ def _pair(value: Any) -> tuple[float, float] | None:
     if isinstance(value, dict):
         value = [value.get("0", value.get(0)), value.get("1", value.get(1))]
     if isinstance(value, list) and len(value) >= 2 and all(isinstance(v, (int, float)) for v in value[:2]):
-        return (float(value[0]), float(value[1]))
+        return (_finite(value[0]), _finite(value[1]))
     return None
+
+
+def _finite(value: float) -> float:
+    """A place on the canvas, held to what a canvas can show."""
+    return float(max(-1e9, min(1e9, value))) if value == value else 0.0

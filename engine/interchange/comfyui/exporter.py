@@ -11,14 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.contracts.workflow import BlobRef, Link, ModelRef, Node, Subgraph, Workflow
+from engine.contracts.workflow import BlobRef, Group, Link, ModelRef, Node, Socket, Subgraph, Workflow
 from engine.graph.registry import Registry
-from engine.graph.subgraphs import SUBGRAPH
-from engine.interchange.comfyui.canvas import BYPASS, INPUT_NODE, MUTE, OUTPUT_NODE
+from engine.graph.subgraphs import SOCKETS, SUBGRAPH
+from engine.interchange.comfyui.canvas import BYPASS, INPUT_NODE, MAX_SUBGRAPH_DEPTH, MUTE, OUTPUT_NODE, read_canvas
 from engine.interchange.comfyui.classes import SocketInput, Widget, classes
-from engine.interchange.comfyui.importer import NOTE_TYPE, REROUTE_TYPE
-from engine.interchange.comfyui.mapping import OWN_PREFIX, PLACEHOLDER, ClassMapping, by_type, to_comfy
-from engine.interchange.comfyui.prompt import Prompt, to_prompt
+from engine.interchange.comfyui.drawn import drawn_reroutes
+from engine.interchange.comfyui.from_canvas import DRAWN_KEY, NOTE_TYPE, REROUTE_TYPE
+from engine.interchange.comfyui.mapping import OWN_PREFIX, PLACEHOLDER, ClassMapping, mapping_for, to_comfy
+from engine.interchange.comfyui.prompt import PRIMITIVE, Prompt, to_prompt
+from engine.interchange.comfyui.widgets import widget_values
 
 
 @dataclass
@@ -30,8 +32,6 @@ class ExportReport:
 
 def export_prompt(workflow: Workflow, registry: Registry) -> tuple[Prompt, ExportReport]:
     """The API prompt: subgraphs opened, mute and bypass resolved, as ComfyUI's front end queues a canvas."""
-    from engine.interchange.comfyui.canvas import read_canvas
-
     canvas, report = export_canvas(workflow, registry)
     return to_prompt(read_canvas(canvas, "export")), report
 
@@ -41,19 +41,18 @@ def export_canvas(workflow: Workflow, registry: Registry) -> tuple[dict[str, Any
     report = ExportReport()
     exporter = _Exporter(registry, {s.id: s for s in workflow.subgraphs}, report)
     root = exporter.graph(workflow.nodes, (), ())
-    root.update(
-        {
-            "groups": [
-                {"title": g.title, "bounding": list(g.rectangle), "color": g.colour, "font_size": 24}
-                for g in workflow.groups
-            ],
-            "definitions": {"subgraphs": [exporter.definition(s) for s in workflow.subgraphs]},
-            "config": {},
-            "extra": {},
-            "version": 0.4,
-        }
-    )
+    root |= {
+        "groups": _groups(workflow.groups),
+        "definitions": {"subgraphs": [exporter.definition(s) for s in workflow.subgraphs]},
+        "config": {},
+        "extra": drawn_reroutes(workflow.extra.get(DRAWN_KEY), root),
+        "version": 0.4,
+    }
     return root, report
+
+
+def _groups(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    return [{"title": g.title, "bounding": list(g.rectangle), "color": g.colour, "font_size": 24} for g in groups]
 
 
 class _Level:
@@ -71,10 +70,26 @@ class _Level:
                 following += 1
         self.nodes = {n.id: n for n in nodes}
         self.links: list[list[Any]] = []
+        self.constants: list[dict[str, Any]] = []
+        self.following = following
 
     def link(self, source: int, source_slot: int, target: int, target_slot: int, kind: str) -> int:
         number = len(self.links) + 1
         self.links.append([number, source, source_slot, target, target_slot, kind])
+        return number
+
+    def constant(self, value: Any, node: Node) -> int:
+        """Add a primitive node that holds `value`, left of `node`; returns its id."""
+        number = self.following
+        self.following += 1
+        x, y = node.position
+        self.constants.append(
+            {
+                "id": number, "type": PRIMITIVE, "pos": [x - 240.0, y], "size": [210.0, 82.0], "flags": {}, "order": 0,
+                "mode": 0, "inputs": [], "outputs": [{"name": "*", "type": "*", "links": []}], "properties": {},
+                "widgets_values": [value, "fixed"],
+            }
+        )  # fmt: skip
         return number
 
 
@@ -95,17 +110,17 @@ class _Exporter:
                 output = self._output_slot(source, socket.socket)
                 level.link(level.numbers[socket.node], output, int(OUTPUT_NODE), slot, "*")
         return {
-            "last_node_id": max(level.numbers.values(), default=0),
+            "last_node_id": level.following - 1,
             "last_link_id": len(level.links),
-            "nodes": written,
+            "nodes": written + level.constants,
             "links": level.links,
         }
 
     def definition(self, subgraph: Subgraph) -> dict[str, Any]:
         body = self.graph(subgraph.nodes, subgraph.inputs, subgraph.outputs)
+        drawn = drawn_reroutes(subgraph.extra.get(DRAWN_KEY), body)
         keys = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
         body["links"] = [dict(zip(keys, link, strict=True)) for link in body["links"]]
-        names = list(dict.fromkeys(s.name for s in subgraph.inputs))
         return {
             **body,
             "id": subgraph.id,
@@ -113,9 +128,10 @@ class _Exporter:
             "name": subgraph.name,
             "inputNode": {"id": int(INPUT_NODE), "bounding": [-300, 0, 120, 60]},
             "outputNode": {"id": int(OUTPUT_NODE), "bounding": [1200, 0, 120, 60]},
-            "inputs": [_port(subgraph.id, "in", name, self._outer_type(subgraph, name)) for name in names],
-            "outputs": [_port(subgraph.id, "out", s.name, "*") for s in subgraph.outputs],
-            "groups": [],
+            "inputs": [_port(subgraph.id, "in", name, kind) for name, kind in self._inputs_of(subgraph).items()],
+            "outputs": [_port(subgraph.id, "out", name, kind) for name, kind in self._outputs_of(subgraph)],
+            "groups": _groups(subgraph.groups),
+            "extra": drawn,
         }
 
     def _node(self, level: _Level, node: Node, given: Mapping[tuple[str, str], int]) -> dict[str, Any]:
@@ -154,6 +170,8 @@ class _Exporter:
                 )
             elif (node.id, ours) in given:
                 entry["link"] = level.link(int(INPUT_NODE), given[node.id, ours], number, slot, socket.type)
+            elif node.type == REROUTE_TYPE and value is not None:
+                entry["link"] = level.link(level.constant(value, node), 0, number, slot, socket.type)
             inputs.append(entry)
         out["inputs"] = inputs
         out["outputs"] = [{"name": name, "type": kind, "links": []} for name, kind in outputs]
@@ -162,7 +180,7 @@ class _Exporter:
             out["properties"]["proxyWidgets"] = [["-1", name] for name in literals]
             out["widgets_values"] = list(literals.values())
         else:
-            out["widgets_values"] = _widget_list(widgets, values)
+            out["widgets_values"] = _untouched_values(node) or _widget_list(widgets, values)
         return out
 
     def _class_name(self, node: Node) -> str:
@@ -174,7 +192,7 @@ class _Exporter:
             return "Reroute"
         if node.type == NOTE_TYPE:
             return "Note"
-        mapping = by_type().get(node.type)
+        mapping = mapping_for(node)
         if mapping is None:
             if node.type not in self.report.unsupported:
                 self.report.unsupported.append(node.type)
@@ -182,7 +200,7 @@ class _Exporter:
         return mapping.comfy
 
     def _mapping(self, node: Node) -> ClassMapping | None:
-        return by_type().get(node.type)
+        return mapping_for(node)
 
     def _values(self, node: Node) -> dict[str, Any]:
         """The node's inputs by ComfyUI's names, literals in ComfyUI's form, our defaults filled in."""
@@ -212,9 +230,8 @@ class _Exporter:
             subgraph = self.subgraphs.get(node.type.removeprefix(SUBGRAPH))
             if subgraph is None:
                 return (), (), ()
-            names = dict.fromkeys(s.name for s in subgraph.inputs)
-            sockets = tuple(SocketInput(name, self._outer_type(subgraph, name)) for name in names)
-            return sockets, (), tuple((s.name, "*") for s in subgraph.outputs)
+            sockets = tuple(SocketInput(name, kind) for name, kind in self._inputs_of(subgraph).items())
+            return sockets, (), self._outputs_of(subgraph)
         if node.type == REROUTE_TYPE:
             return (SocketInput("value", "*"),), (), (("", "*"),)
         mapping = self._mapping(node)
@@ -232,12 +249,13 @@ class _Exporter:
             ]
             widgets = [Widget(i.name, i.type) for i in inputs if i.name in node.inputs and not _linked(node, i.name)]
             return sockets, widgets, [(o.name, o.type) for o in definition.schema.outputs]
-        sockets = [SocketInput(name, "*") for name in node.inputs if _linked(node, name)]
-        widgets = [Widget(name) for name in node.inputs if not _linked(node, name)]
-        raw = node.extra.get("comfyui")
-        outputs = raw.get("outputs") if isinstance(raw, dict) else None
-        ports = [(str(o.get("name", "")), str(o.get("type", "*"))) for o in outputs or () if isinstance(o, dict)]
-        return sockets, widgets, ports
+        told = _told_sockets(node, "inputs") or dict.fromkeys(node.inputs, "*")
+        told |= {name: "*" for name in node.inputs if name not in told}
+        listed = _listed_widgets(node)
+        is_widget = {name: name in listed or (name in node.inputs and not _linked(node, name)) for name in told}
+        sockets = [SocketInput(name, kind) for name, kind in told.items() if not is_widget[name]]
+        widgets = [Widget(name, kind) for name, kind in told.items() if is_widget[name]]
+        return sockets, widgets, list(_told_sockets(node, "outputs").items())
 
     def _our_name(self, node: Node, comfy: str) -> str:
         mapping = self._mapping(node)
@@ -258,18 +276,73 @@ class _Exporter:
         tail = output.removeprefix("output_")
         return int(tail) if tail.isascii() and tail.isdigit() else 0
 
-    def _outer_type(self, subgraph: Subgraph, name: str) -> str:
-        nodes = {n.id: n for n in subgraph.nodes}
-        for socket in subgraph.inputs:
-            node = nodes.get(socket.node)
-            if socket.name == name and node is not None and not node.type.startswith(SUBGRAPH):
-                known = classes().get(self._class_name(node))
-                sockets = {s.name: s.type for s in known.sockets} if known else {}
-                types = {**sockets, **({w.name: w.type for w in known.widgets} if known else {})}
-                for comfy, kind in types.items():
-                    if self._our_name(node, comfy) == socket.socket:
-                        return kind
+    def _type_inside(self, subgraph: Subgraph, socket: Socket, *, of_input: bool) -> str:
+        """The type of the socket that an exposed input or output stands for; "*" where nothing tells it."""
+        for _ in range(MAX_SUBGRAPH_DEPTH):
+            node = next((n for n in subgraph.nodes if n.id == socket.node), None)
+            if node is None:
+                return "*"
+            inner = self.subgraphs.get(node.type.removeprefix(SUBGRAPH)) if node.type.startswith(SUBGRAPH) else None
+            if inner is None:
+                sockets, widgets, outputs = self._shape(node)
+                if not of_input:
+                    slot = self._output_slot(node, socket.socket)
+                    return outputs[slot][1] if slot < len(outputs) else "*"
+                kinds = {s.name: s.type for s in sockets} | {w.name: w.type for w in widgets}
+                found = (kind for name, kind in kinds.items() if self._our_name(node, name) == socket.socket)
+                return next(found, "*")
+            exposed = inner.inputs if of_input else inner.outputs
+            deeper = next((s for s in exposed if s.name == socket.socket), None)
+            if deeper is None:
+                return "*"
+            subgraph, socket = inner, deeper
         return "*"
+
+    def _inputs_of(self, subgraph: Subgraph) -> dict[str, str]:
+        """Name → type of a subgraph's exposed inputs, in order."""
+        found: dict[str, str] = {}
+        for socket in subgraph.inputs:
+            kind = self._type_inside(subgraph, socket, of_input=True)
+            if found.get(socket.name, "*") == "*":
+                found[socket.name] = kind
+        return found
+
+    def _outputs_of(self, subgraph: Subgraph) -> list[tuple[str, str]]:
+        return [(s.name, self._type_inside(subgraph, s, of_input=False)) for s in subgraph.outputs]
+
+
+def _told_sockets(node: Node, side: str) -> dict[str, str]:
+    """Name → type of a placeholder's inputs or outputs, as its file told them."""
+    told = node.extra.get(SOCKETS)
+    items = told.get(side) if isinstance(told, Mapping) else None
+    return {str(p[0]): str(p[1]) for p in items or () if isinstance(p, (list, tuple)) and len(p) == 2}
+
+
+def _untouched_values(node: Node) -> list[Any] | dict[str, Any] | None:
+    """The widgets_values of a placeholder as its file had them, while they still say what its inputs say.
+
+    A file may hold values that it gives no name to; only so they survive.
+    """
+    raw = node.extra.get("comfyui")
+    if not node.type.startswith(PLACEHOLDER) or not isinstance(raw, dict) or "type" not in raw:
+        return None
+    as_read = read_canvas({"nodes": [raw]}, "node").nodes
+    values = widget_values(next(iter(as_read.values())))
+    unchanged = all(_linked(node, k) or v is None or node.inputs.get(k) == v for k, v in values.items())
+    kept = raw.get("widgets_values")
+    return kept if unchanged and isinstance(kept, (list, dict)) else None
+
+
+def _listed_widgets(node: Node) -> set[str]:
+    """The inputs of a placeholder that are widgets in the file it came from, also where they are linked."""
+    raw = node.extra.get("comfyui")
+    inputs = raw.get("inputs") if isinstance(raw, Mapping) else None
+    found = set()
+    for item in inputs if isinstance(inputs, list) else ():
+        widget = item.get("widget") if isinstance(item, Mapping) else None
+        if isinstance(widget, Mapping):
+            found.add(str(widget.get("name") or item.get("name")))
+    return found
 
 
 def _linked(node: Node, name: str) -> bool:

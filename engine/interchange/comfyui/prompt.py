@@ -29,6 +29,9 @@ PRIMITIVE = "PrimitiveNode"
 Prompt = dict[str, dict[str, Any]]
 
 
+MAX_PROMPT_NODES = 100_000
+
+
 @dataclass(frozen=True)
 class _Literal:
     value: Any
@@ -49,9 +52,14 @@ class _Scope:
         definition = self.definition(node)
         if self.prefix.count(":") >= MAX_SUBGRAPH_DEPTH:
             raise InvalidDocument(f"the subgraph “{clip(definition.name)}” contains itself", where=f"node {node.id}")
-        return _Scope(
-            definition, f"{self.prefix}{node.id}:", self, node, definition.incoming(), promoted_values(node, definition)
-        )
+        given = given_inside(node, definition)
+        for widget, value in self.given.get(node.id, {}).items():
+            # What this scope's own instance sets on the subgraph inside it.
+            shown = given_inside(node, definition, with_nothing=True).items()
+            place = next((inner_id for inner_id, widgets in shown if widget in widgets), INPUT_NODE)
+            given.setdefault(place, {})[widget] = value
+        prefix = f"{self.prefix}{node.id}:"
+        return _Scope(definition, prefix, self, node, definition.incoming(), given)
 
     def definition(self, node: CanvasNode) -> CanvasGraph:
         return self.graph.definitions[node.type]
@@ -74,24 +82,61 @@ def to_prompt(graph: CanvasGraph) -> Prompt:
                 pending.append(scope.inner(node))
             else:
                 out[scope.prefix + node.id] = _prompt_node(scope, node)
+                if len(out) > MAX_PROMPT_NODES:
+                    raise InvalidDocument(f"its subgraphs open into more than {MAX_PROMPT_NODES:,} nodes")
     return _without_dead_links(out)
 
 
-def promoted_values(node: CanvasNode, definition: CanvasGraph) -> dict[str, dict[str, Any]]:
-    """Inner node id → {widget: value} that a subgraph instance sets on its inside.
+def given_inside(node: CanvasNode, definition: CanvasGraph, *, with_nothing: bool = False) -> dict[str, dict[str, Any]]:
+    """Inner node id → {widget: value} that a subgraph instance sets on its inside; INPUT_NODE stands for its inputs.
 
-    `proxyWidgets` names the inner widgets in the order of the instance's widgets_values; the id -1 stands for one of
-    the subgraph's own inputs.
+    `proxyWidgets` names the inner widgets in the order of the instance's widgets_values, with the id -1 for one of the
+    subgraph's own inputs; the first files had no such list, and the values belong to the inputs that are widgets. A
+    null says that the inner value stands; it is left out, unless `with_nothing` asks for all that is shown.
     """
-    out: dict[str, dict[str, Any]] = {}
     values = node.widgets_values if isinstance(node.widgets_values, list) else list(node.widgets_values.values())
-    if node.type.startswith(("workflow/", "workflow>")):
+    if is_group_node(node):
         return _group_node_values(definition, list(values))
     proxies = node.properties.get("proxyWidgets")
-    for proxy, value in zip(proxies if isinstance(proxies, list) else (), values, strict=False):
-        if isinstance(proxy, list) and len(proxy) >= 2:
-            out.setdefault(str(proxy[0]), {})[str(proxy[1])] = value
+    if isinstance(proxies, list):
+        places = [(_place(p[0]), str(p[1])) for p in proxies if isinstance(p, list) and len(p) >= 2]
+    else:
+        places = [(INPUT_NODE, socket.name) for socket in node.inputs if socket.widget]
+    out: dict[str, dict[str, Any]] = {}
+    for index, (inner_id, widget) in enumerate(places):
+        value = values[index] if index < len(values) else None
+        if value is not None or with_nothing:
+            out.setdefault(inner_id, {})[widget] = value
     return out
+
+
+def _place(inner_id: Any) -> str:
+    return INPUT_NODE if str(inner_id) == "-1" else str(inner_id)
+
+
+def is_group_node(node: CanvasNode) -> bool:
+    """Whether an instance is one of an old group node, whose sockets are known by their order alone."""
+    return node.type.startswith(("workflow/", "workflow>"))
+
+
+def port_names(ports: tuple[tuple[str, str], ...]) -> list[str]:
+    """Names for a subgraph's inputs or outputs: a repeated one ("IMAGE", "IMAGE") carries its slot."""
+    names: list[str] = []
+    for slot, (name, _) in enumerate(ports):
+        wanted = name or f"slot_{slot}"
+        names.append(wanted if wanted not in names else f"{wanted}_{slot}")
+    return names
+
+
+def outer_slot(node: CanvasNode, definition: CanvasGraph, slot: int) -> int | None:
+    """Which of the instance's sockets is input `slot` of its subgraph; None when it shows none."""
+    if is_group_node(node):
+        plain = [index for index, socket in enumerate(node.inputs) if not socket.widget]
+        return plain[slot] if slot < len(plain) else None
+    name = definition.inputs[slot][0] if slot < len(definition.inputs) else ""
+    earlier = sum(1 for other, _ in definition.inputs[:slot] if other == name)
+    same = [index for index, socket in enumerate(node.inputs) if socket.name == name]
+    return same[earlier] if earlier < len(same) else None
 
 
 def _group_node_values(definition: CanvasGraph, values: list[Any]) -> dict[str, dict[str, Any]]:
@@ -171,14 +216,12 @@ def _enter_from_outside(scope: _Scope, slot: int) -> tuple[_Scope, str, int] | _
     instance, parent = scope.instance, scope.parent
     if instance is None or parent is None:
         return None
-    name = scope.graph.inputs[slot][0] if slot < len(scope.graph.inputs) else ""
-    outer = next((i for i, socket in enumerate(instance.inputs) if socket.name == name), slot)
-    if instance.type.startswith(("workflow/", "workflow>")):
-        plain = [i for i, socket in enumerate(instance.inputs) if not socket.widget]
-        outer = plain[slot] if slot < len(plain) else slot
-    if (instance.id, outer) in parent.incoming:
+    outer = outer_slot(instance, scope.graph, slot)
+    if outer is not None and (instance.id, outer) in parent.incoming:
         return (parent, instance.id, outer)
-    own = scope.given.get("-1", {})
+    own = scope.given.get(INPUT_NODE, {})
+    names = port_names(scope.graph.inputs)
+    name = names[slot] if slot < len(names) else ""
     return _Literal(own[name]) if name in own else None
 
 
