@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QByteArray, QEvent, Qt, QTimer, Signal, Slot
-from PySide6.QtGui import QCloseEvent, QResizeEvent, QShowEvent
+from PySide6.QtGui import QCloseEvent, QImageReader, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QApplication, QMainWindow, QSplitter, QStackedWidget
 
 from engine.contracts.errors import EXIT_NO_DISPLAY, EXIT_OK, StorageError
@@ -30,6 +30,7 @@ from ui.window_commands import WindowCommands
 from ui.workspace import Workspace
 from ui.workspaces import WORKSPACES, WorkspaceEntry
 
+DECODE_MIB = 1024  # Qt's own 256 would show nothing for a picture above 64 megapixels, which the engine can make
 SWITCH_SECONDS = 0.0005  # the window waits at most this long for Python code of another thread
 
 
@@ -105,6 +106,7 @@ class MainWindow(QMainWindow):
         self.notice.dismissed.connect(self._dismiss_notice)
         self.memory.measured.connect(self.topbar.meter.set_use)
         self.filmstrip.picked.connect(self._show_result)
+        self.filmstrip.filled.connect(self._place_filmstrip)
         self.toasts.action.connect(self.run_command)
         self.bridge.notification.connect(self.toasts.show_message)
         self.bridge.engine_state.connect(self.topbar.meter.set_engine)
@@ -157,9 +159,21 @@ class MainWindow(QMainWindow):
         self.actions_.action("view.inspector").setChecked(shown)
 
     def show_filmstrip(self, shown: bool) -> None:
+        """The person's choice, kept from now on."""
         self._state["filmstrip"] = shown
-        self.filmstrip.setVisible(shown)
-        self.actions_.action("view.filmstrip").setChecked(shown)
+        self._place_filmstrip()
+
+    def filmstrip_wanted(self) -> bool:
+        """As chosen; before any choice the advanced level has it and the simple one, whose grid shows the same, not."""
+        chosen = self._state.get("filmstrip")
+        return chosen if isinstance(chosen, bool) else self.app.settings.get("ui.mode") == "advanced"
+
+    @Slot()
+    def _place_filmstrip(self) -> None:
+        """It takes no room while it has nothing to show."""
+        wanted = self.filmstrip_wanted()
+        self.filmstrip.setVisible(wanted and not self.filmstrip.is_empty)
+        self.actions_.action("view.filmstrip").setChecked(wanted)
 
     def inspector_shown(self) -> bool:
         return bool(self._state.get("inspector", False))
@@ -224,6 +238,7 @@ class MainWindow(QMainWindow):
         elif key == "network.offline":
             self.topbar.show_offline(bool(value))
         elif key == "ui.mode":
+            self._place_filmstrip()
             for page in self._pages.values():
                 page.set_mode(value)
         elif key == "models.folders":
@@ -255,7 +270,7 @@ class MainWindow(QMainWindow):
             sizes = self._state.get(name)
             if isinstance(sizes, list) and len(sizes) == 2 and all(isinstance(n, int) and n >= 0 for n in sizes):
                 splitter.setSizes(sizes)
-        self.show_filmstrip(bool(self._state.get("filmstrip", True)))
+        self._place_filmstrip()
         titles = [entry.title for entry in self._entries]
         wanted = self._state.get("workspace")
         self._current = titles.index(wanted) if wanted in titles else 0
@@ -336,6 +351,7 @@ def run(argv: Sequence[str] = ()) -> int:
 def prepare_process() -> None:
     """Let the window's thread have the interpreter soon when it wants it, whatever other threads do."""
     sys.setswitchinterval(SWITCH_SECONDS)
+    QImageReader.setAllocationLimit(DECODE_MIB)
     # PySide reads the source of every module that anything imports, looking for its own name; over torch's three
     # thousand modules that is .4 s of processor time and pauses of 50 ms. Only our own modules can have it.
     feature: Any = sys.modules.get("shibokensupport.feature")

@@ -80,6 +80,8 @@ class WindowCommands(QObject):
             app.engine.warm()
         if not app.settings.get("ui.welcomed"):
             self.show_welcome()
+        elif window.page is not None:
+            window.page.take_focus()
 
     # ---- the frame
 
@@ -93,7 +95,7 @@ class WindowCommands(QObject):
             self._window.showFullScreen()
 
     def toggle_filmstrip(self) -> None:
-        self._window.show_filmstrip(not self._window.filmstrip.isVisibleTo(self._window))
+        self._window.show_filmstrip(not self._window.filmstrip_wanted())
 
     def toggle_inspector(self) -> None:
         self._window.show_inspector(not self._window.inspector_shown())
@@ -111,6 +113,8 @@ class WindowCommands(QObject):
             self.welcome.level_chosen.connect(self._choose_level)
             self.welcome.first_picture.connect(self._first_picture)
             self.welcome.closed.connect(self._welcomed)
+        if self._window.page is not None:
+            self._window.page.set_covered(True)
         self.welcome.show()
         self.welcome.raise_()
         self.welcome.place()
@@ -132,6 +136,10 @@ class WindowCommands(QObject):
         if self.welcome is not None:
             self.welcome.deleteLater()
             self.welcome = None
+        page = self._window.page
+        if page is not None:
+            page.set_covered(False)
+            page.take_focus()
 
     # ---- dialogs
 

@@ -45,6 +45,12 @@ class Workspace(QWidget):
     def start_with(self, prompt: str) -> None:
         """Fill in `prompt` and make the picture: the first picture in one click."""
 
+    def take_focus(self) -> None:
+        """Put the keyboard where the work starts: after the window opened, after a card over the page went."""
+
+    def set_covered(self, covered: bool) -> None:
+        """A card lies over the page: hide what an empty place says, so that no words look out behind the card."""
+
     def close_down(self) -> None:
         """The window closes: keep what must be kept, and leave no thread or timer behind."""
 

@@ -176,7 +176,7 @@ def test_the_offline_switch_is_the_setting(qtbot: QtBot, window: MainWindow) -> 
     assert window.app.settings.get("network.offline") is True
     qtbot.waitUntil(lambda: window.topbar.offline.text() == "Offline")
     window.app.settings.set("network.offline", False)
-    qtbot.waitUntil(lambda: window.topbar.offline.text() == "Online")
+    qtbot.waitUntil(lambda: window.topbar.offline.text() == "Local")
 
 
 def test_the_starter_says_what_it_is_until_the_person_has_read_it(qtbot: QtBot, window: MainWindow) -> None:

@@ -14,8 +14,8 @@ from studio_app.documents.create_session import CreateSession, ModelFacts, Sessi
 from studio_app.models.index import ModelEntry
 from studio_app.styles import Style
 from ui import theme
+from ui.bridge.background import Background
 from ui.create.advanced import Advanced
-from ui.create.background import Background
 from ui.create.form_parts import Hint, Section
 from ui.create.generate_bar import GenerateBar
 from ui.create.prompt_edit import PromptEdit

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from PySide6.QtCore import QTimer, Slot
 from PySide6.QtWidgets import QWidget
 
 from ui.widgets.basics import IconLabel, Label, set_property
+from ui.widgets.inputs import NumberField, SliderField
 from ui.widgets.layouts import Column, Row
+
+NOTE_MS = 6000  # long enough to read a sentence twice
 
 
 class Section(QWidget):
@@ -66,7 +70,25 @@ class Field(QWidget):
         column.addWidget(editor)
         self.hint = Hint()
         column.addWidget(self.hint)
+        self.note = Hint("info", "text_muted")
+        column.addWidget(self.note)
         column.addStretch(1)
+        self._note_timer = QTimer(self)
+        self._note_timer.setSingleShot(True)
+        self._note_timer.setInterval(NOTE_MS)
+        self._note_timer.timeout.connect(self._forget)
+        if isinstance(editor, NumberField | SliderField):
+            editor.corrected.connect(self.mention)
+
+    @Slot(str)
+    def mention(self, sentence: str) -> None:
+        """Say for a moment what was done with what was typed."""
+        self.note.say(sentence)
+        self._note_timer.start()
+
+    @Slot()
+    def _forget(self) -> None:
+        self.note.say("")
 
     def complain(self, sentence: str) -> None:
         """Show what is wrong, "" when nothing is."""

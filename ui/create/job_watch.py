@@ -14,8 +14,8 @@ from engine.recipes.request import ImageRequest
 from studio_app.application import Application
 from studio_app.documents.create_session import CreateSession, estimate_seconds, work_of
 from studio_app.jobs.eta import time_words
+from ui.bridge.background import Background
 from ui.bridge.bridge import Bridge
-from ui.create.background import Background
 from ui.create.results_model import JobEntry, ResultsModel
 
 RECENT = 200

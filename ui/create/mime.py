@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QMimeData, QUrl
+from PySide6.QtCore import QMimeData
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif")
 
@@ -16,10 +16,3 @@ def local_picture(data: QMimeData) -> Path | None:
         if url.isLocalFile() and path.suffix.lower() in SUFFIXES:
             return path
     return None
-
-
-def file_mime(path: Path) -> QMimeData:
-    """A drag that hands over a file."""
-    data = QMimeData()
-    data.setUrls([QUrl.fromLocalFile(str(path))])
-    return data

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import QMimeData, QObject, QUrl
+from PySide6.QtCore import QObject, QUrl
 from PySide6.QtGui import QDesktopServices, QGuiApplication, QImage
 from PySide6.QtWidgets import QFileDialog, QWidget
 
-from engine.contracts.errors import TesseraError
 from engine.contracts.results import ResultRecord
-from engine.recipes.build import request_of
 from studio_app.application import Application
-from ui.create.background import Background
-from ui.create.mime import file_mime
+from ui.bridge.background import Background
+from ui.panels.drag_out import DragOut, file_mime, file_name, suffix_of
 
-SUFFIXES = {"image/png": ".png", "image/webp": ".webp", "image/jpeg": ".jpg"}
 SAVE_FILTER = "PNG (*.png);;WebP (*.webp);;JPEG (*.jpg *.jpeg)"
-_UNSAFE = re.compile(r"[^\w\- ]+")
 
 
 class PictureActions(QObject):
@@ -30,7 +23,7 @@ class PictureActions(QObject):
     def __init__(self, app: Application, background: Background, say: Callable[[str], object], parent: QWidget) -> None:
         super().__init__(parent)
         self._app, self._background, self._say, self._window = app, background, say, parent
-        self._drag_folder: Path | None = None
+        self.out = DragOut(app, parent, say)
 
     def save_as(self, record: ResultRecord) -> None:
         """Ask where, then write in the background."""
@@ -51,16 +44,17 @@ class PictureActions(QObject):
     def copy(self, record: ResultRecord) -> None:
         """Put the picture, and its file for programs that want one, on the clipboard."""
 
-        def put(image: QImage) -> None:
-            data = QMimeData()
+        def read() -> tuple[QImage, Path]:
+            return QImage.fromData(self._app.library.read(record)), self.out.path(record)
+
+        def put(found: tuple[QImage, Path]) -> None:
+            image, path = found
+            data = file_mime(path)
             data.setImageData(image)
-            path = self.file_for(record)
-            if path is not None:
-                data.setUrls([QUrl.fromLocalFile(str(path))])
             QGuiApplication.clipboard().setMimeData(data)
             self._say("The picture is on the clipboard.")
 
-        self._background.run(lambda: QImage.fromData(self._app.library.read(record)), put, self._say)
+        self.out.run(read, put, self._say)
 
     def copy_parameters(self, record: ResultRecord) -> None:
         """Put prompt and settings on the clipboard as the text other programs read too."""
@@ -75,40 +69,9 @@ class PictureActions(QObject):
         else:
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(path.parent)))
 
-    def mime(self, record: ResultRecord) -> QMimeData | None:
-        """What a drag of this picture hands over: a file with a name."""
-        path = self.file_for(record)
-        return None if path is None else file_mime(path)
-
-    def file_for(self, record: ResultRecord) -> Path | None:
-        """The picture's own file, or a copy made for dragging, deleted when the studio closes."""
-        own = self._app.library.exported_to(record)
-        if own is not None and own.is_file():
-            return own
-        try:
-            data = self._app.library.read(record)
-            if self._drag_folder is None:
-                self._drag_folder = Path(tempfile.mkdtemp(prefix="tessera-drag-"))
-            path = self._drag_folder / file_name(record)
-            path.write_bytes(data)
-        except (TesseraError, OSError) as error:
-            self._say(str(error))
-            return None
-        return path
+    def drag(self, record: ResultRecord) -> None:
+        """Hand the picture to another program as a file with a name."""
+        self.out.start(record)
 
     def close(self) -> None:
-        if self._drag_folder is not None:
-            shutil.rmtree(self._drag_folder, ignore_errors=True)
-
-
-def suffix_of(record: ResultRecord) -> str:
-    return SUFFIXES.get(record.artifact.media_type, ".png")
-
-
-def file_name(record: ResultRecord) -> str:
-    """A file name a person recognises: the prompt's first words and the seed."""
-    request = request_of(record.spec)
-    words = _UNSAFE.sub(" ", request.prompt if request else record.spec.title or "picture")
-    stem = " ".join(words.split())[:60].strip() or "picture"
-    seed = "" if record.seed is None else f" {record.seed}"
-    return f"{stem}{seed}{suffix_of(record)}"
+        self.out.close()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from PySide6.QtCore import QAbstractListModel, QMimeData, QModelIndex, QObject, QPersistentModelIndex, Qt
+from PySide6.QtCore import QAbstractListModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 from PySide6.QtGui import QImage
 
 from engine.contracts.errors import clip
@@ -32,6 +32,12 @@ class JobEntry:
     @property
     def failed(self) -> bool:
         return self.row.status in ("failed", "interrupted")
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures the job makes."""
+        request = request_of(self.row.spec)
+        return 1 if request is None else request.count
 
     def status_text(self) -> str:
         """Where the job stands, in words."""
@@ -69,7 +75,6 @@ class ResultsModel(QAbstractListModel):
         super().__init__(parent)
         self._jobs: list[JobEntry] = []
         self._pictures: list[PictureEntry] = []
-        self.mime: Callable[[ResultRecord], QMimeData | None] = lambda record: None
 
     # ---- reading
 
@@ -110,16 +115,6 @@ class ResultsModel(QAbstractListModel):
         if isinstance(self.entry(index.row()), PictureEntry):
             flags |= Qt.ItemFlag.ItemIsDragEnabled
         return flags
-
-    def mimeTypes(self) -> list[str]:
-        return ["text/uri-list"]
-
-    def mimeData(self, indexes: Iterable[QModelIndex]) -> QMimeData:
-        for index in indexes:
-            entry = self.entry(index.row())
-            if isinstance(entry, PictureEntry):
-                return self.mime(entry.record) or QMimeData()
-        return QMimeData()
 
     # ---- changing
 
@@ -191,7 +186,8 @@ def short_time(seconds: float) -> str:
 def describe_entry(entry: Entry) -> str:
     """What a tile is, for screen readers and on hover."""
     if isinstance(entry, JobEntry):
-        return f"{clip(entry.row.title, 120)}. {entry.status_text()}"
+        several = f" {entry.pictures} pictures." if entry.pictures > 1 else ""
+        return f"{clip(entry.row.title, 120)}.{several} {entry.status_text()}"
     record = entry.record
     request = request_of(record.spec)
     prompt = clip(request.prompt, 160) if request else record.spec.title or "Picture"

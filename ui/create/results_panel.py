@@ -11,12 +11,13 @@ from PySide6.QtWidgets import QMenu, QSlider, QStackedWidget, QWidget
 from engine.contracts.results import ResultRecord
 from studio_app.application import Application
 from ui import theme
-from ui.create.background import Background
+from ui.bridge.background import Background
 from ui.create.details import Details
 from ui.create.results_model import PictureEntry, ResultsModel, describe_entry
 from ui.create.results_view import LARGEST_TILE, SMALLEST_TILE, USUAL_TILE, ResultsView
 from ui.panels.thumbnails import Thumbnails
 from ui.viewer.image_view import ImageView
+from ui.viewer.pyramid import display_image
 from ui.widgets.basics import Button, ElidedLabel, IconButton, Label, Panel, describe
 from ui.widgets.containers import EmptyState
 from ui.widgets.layouts import Column, Row
@@ -96,7 +97,6 @@ class ResultsPanel(QWidget):
         self.tile_size = QSlider(Qt.Orientation.Horizontal)
         self.tile_size.setRange(SMALLEST_TILE, LARGEST_TILE)
         self.tile_size.setValue(USUAL_TILE)
-        self.tile_size.setFixedWidth(theme.px(96))
         describe(self.tile_size, "Size of the pictures", "How large the pictures are shown in the grid.")
         self.zoom_out = IconButton("zoom-out", "Zoom out", "Shows more of the picture.", shortcut="-")
         self.zoom = Button("Fit", kind="quiet", tip="Shows all of the picture.", shortcut="F")
@@ -120,7 +120,7 @@ class ResultsPanel(QWidget):
 
     def _lay_out(self) -> None:
         middle = Column(self, spacing=0)
-        header = Row(spacing=0.5, margins=(2, 1, 2, 1))
+        header = Row(spacing=0.5, margins=(2, 1.5, 2, 0.5))
         header.addWidget(self.back)
         header.addWidget(self.title, 1)
         header.addWidget(self.tile_size)
@@ -161,6 +161,7 @@ class ResultsPanel(QWidget):
         self.view.closed.connect(self.show_grid)
         self.view.zoom_changed.connect(self._show_zoom)
         self.view.drag_wanted.connect(self.drag_wanted)
+        self.grid.drag_wanted.connect(self.drag_wanted)
         self.grid.opened.connect(self._opened)
         self.grid.selectionModel().selectionChanged.connect(self._selected)
         self.grid.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
@@ -175,6 +176,13 @@ class ResultsPanel(QWidget):
         self._model.rowsRemoved.connect(self._update)
         self._model.modelReset.connect(self._update)
         self.thumbnails.ready.connect(self._model.picture_ready)
+        theme.notifier.changed.connect(self._rescale)
+        self._rescale()
+
+    @Slot()
+    def _rescale(self) -> None:
+        self.title.setMinimumHeight(self.details_button.sizeHint().height())  # the same with and without the tools
+        self.tile_size.setFixedWidth(theme.px(96))
 
     def _sender_of(self, command: str) -> Callable[[], None]:
         return lambda: self.action_wanted.emit(command)
@@ -229,8 +237,12 @@ class ResultsPanel(QWidget):
         def show(image: QImage) -> None:
             if self._shown == record_id:
                 self.view.set_image(image, describe_entry(PictureEntry(record)))
+                if image.isNull():
+                    self.message.say("This picture can't be read; its file may be damaged.")
 
-        self._background.run(lambda: QImage.fromData(self._app.library.read(record)), show, self.message.say)
+        self._background.run(
+            lambda: display_image(QImage.fromData(self._app.library.read(record))), show, self.message.say
+        )
         self._update()
 
     @Slot()

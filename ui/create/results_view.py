@@ -102,7 +102,23 @@ class TileDelegate(QStyledItemDelegate):
             )
             shown = metrics.elidedText(text, Qt.TextElideMode.ElideMiddle, int(room.width()))
             painter.drawText(room, int(Qt.AlignmentFlag.AlignVCenter), shown)
+        if entry.pictures > 1:
+            self._paint_badge(painter, frame, f"{entry.pictures} pictures")
         self._paint_cross(painter, frame)
+
+    def _paint_badge(self, painter: QPainter, frame: QRectF, text: str) -> None:
+        """What the tile stands for, at its upper left; left out where the cancel button needs the room."""
+        painter.setFont(theme.font(-1))
+        width = painter.fontMetrics().horizontalAdvance(text) + 2 * theme.px(8)
+        cross = self.cross_rect(frame)
+        place = QRectF(frame.x() + theme.px(6), cross.y(), width, cross.height())
+        if place.right() + theme.px(4) > cross.left():
+            return
+        painter.setPen(QPen(theme.token("control_line"), 1))
+        painter.setBrush(theme.token("surface1"))
+        painter.drawRoundedRect(place, 4, 4)
+        painter.setPen(theme.token("text_strong"))
+        painter.drawText(place, int(Qt.AlignmentFlag.AlignCenter), text)
 
     def _paint_words(self, painter: QPainter, frame: QRectF, icon: str, text: str, token: str) -> None:
         edge = theme.px(20)
@@ -140,10 +156,11 @@ class TileDelegate(QStyledItemDelegate):
 class ResultsView(QListView):
     """Arrows move, Enter opens; pictures can be dragged out. Delete and Ctrl+C are left to the panel.
 
-    `opened(row)`, `job_cancel_wanted(job id)`.
+    `opened(row)`, `job_cancel_wanted(job id)`, `drag_wanted`.
     """
 
     opened = Signal(int)
+    drag_wanted = Signal()
     job_cancel_wanted = Signal(str)
 
     def __init__(self, model: ResultsModel, pixmap: PixmapSource, parent: QWidget | None = None) -> None:
@@ -181,6 +198,10 @@ class ResultsView(QListView):
         self.tiles.edge = theme.px(self._tile)
         self.setGridSize(QSize(self.tiles.edge, self.tiles.edge))
         self.viewport().update()
+
+    def startDrag(self, actions: Qt.DropAction) -> None:
+        """The panel drags the picture's file, which has to be looked up first."""
+        self.drag_wanted.emit()
 
     @Slot("QModelIndex")
     def _double_clicked(self, index: Index) -> None:

@@ -21,7 +21,7 @@ from engine.contracts.references import BlobRef
 from studio_app.application import Application
 from studio_app.documents.create_session import CreateSession, SessionChange
 from ui import theme
-from ui.create.background import Background
+from ui.bridge.background import Background
 from ui.create.form_parts import Field, Hint
 from ui.create.mask_dialog import MaskDialog
 from ui.create.mime import local_picture

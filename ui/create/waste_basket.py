@@ -10,7 +10,7 @@ from PySide6.QtCore import QObject, QTimer, Slot
 from engine.contracts.errors import TesseraError
 from engine.contracts.results import ResultRecord
 from studio_app.application import Application
-from ui.create.background import Background
+from ui.bridge.background import Background
 from ui.create.results_model import ResultsModel
 from ui.create.results_panel import MessageBar
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from PySide6.QtCore import QMimeData, Qt, QTimer, Slot
-from PySide6.QtGui import QCloseEvent, QDrag, QDragEnterEvent, QDropEvent, QGuiApplication, QImage, QShowEvent
+from PySide6.QtCore import QMimeData, QTimer, Slot
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QGuiApplication, QImage, QShowEvent
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 from engine.contracts.errors import TesseraError
@@ -19,8 +19,8 @@ from engine.recipes.request import ImageRequest
 from engine.recipes.shapes import fit_size
 from studio_app.application import Application
 from studio_app.documents.create_session import CreateSession, SessionChange
+from ui.bridge.background import Background
 from ui.bridge.bridge import Bridge
-from ui.create.background import Background
 from ui.create.form import CreateForm
 from ui.create.job_watch import JobWatch
 from ui.create.mime import local_picture
@@ -61,7 +61,6 @@ class CreateWorkspace(Workspace):
         self.form = CreateForm(app, self.session, self._background)
         self.results = ResultsPanel(app, self.model_of_results, self._background)
         self.actions_on_pictures = PictureActions(app, self._background, self.results.message.say, self)
-        self.model_of_results.mime = self.actions_on_pictures.mime
         self.basket = WasteBasket(app, self.model_of_results, self._background, self.results.message, self)
         self.watch = JobWatch(app, bridge, self.model_of_results, self._background, self)
         row = Row(self, spacing=0)
@@ -265,11 +264,8 @@ class CreateWorkspace(Workspace):
     @Slot()
     def _drag_out(self) -> None:
         chosen = self.results.chosen()
-        mime = self.actions_on_pictures.mime(chosen[0]) if chosen else None
-        if mime is not None:
-            drag = QDrag(self)
-            drag.setMimeData(mime)
-            drag.exec(Qt.DropAction.CopyAction)
+        if chosen:
+            self.actions_on_pictures.drag(chosen[0])
 
     @Slot()
     def _copy_parameters(self) -> None:
@@ -323,6 +319,12 @@ class CreateWorkspace(Workspace):
 
     def show_result(self, record_id: str) -> None:
         self.results.open(record_id)
+
+    def take_focus(self) -> None:
+        self.form.prompt.setFocus()
+
+    def set_covered(self, covered: bool) -> None:
+        self.results.empty.set_hidden(covered)
 
     def set_mode(self, mode: str) -> None:
         if mode != self._mode:  # the fold stays as it was left until the person chooses another mode

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
@@ -10,15 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import (
     QAbstractListModel,
-    QEvent,
-    QMimeData,
     QModelIndex,
     QPersistentModelIndex,
     QRect,
     QSize,
     Qt,
     QTimer,
-    QUrl,
     Signal,
     Slot,
 )
@@ -27,7 +23,6 @@ from PySide6.QtWidgets import (
     QAbstractItemView,
     QFrame,
     QListView,
-    QStackedLayout,
     QStyle,
     QStyledItemDelegate,
     QStyleOptionViewItem,
@@ -36,9 +31,11 @@ from PySide6.QtWidgets import (
 from engine.contracts.job_events import JobEvent
 from engine.contracts.results import ResultRecord
 from ui import theme
+from ui.bridge.background import Background
 from ui.bridge.bridge import Bridge
+from ui.panels.drag_out import DragOut
 from ui.panels.thumbnails import Thumbnails
-from ui.widgets.basics import Label, Panel, describe
+from ui.widgets.basics import Panel, describe
 from ui.widgets.layouts import Row
 
 if TYPE_CHECKING:
@@ -101,29 +98,11 @@ class FilmModel(QAbstractListModel):
         flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
         return flags | Qt.ItemFlag.ItemIsDragEnabled if self.record_at(index.row()) is not None else flags
 
-    def mimeTypes(self) -> list[str]:
-        return ["text/uri-list", "image/png"]
-
-    def mimeData(self, indexes: Sequence[QModelIndex]) -> QMimeData:
-        """The picture's named file where one was written, for other programs and for the studio itself."""
-        data = QMimeData()
-        urls = []
-        for index in indexes:
-            record = self.record_at(index.row())
-            path = self._app.library.exported_to(record) if record is not None else None
-            if path is not None:
-                urls.append(QUrl.fromLocalFile(str(path)))
-        data.setUrls(urls)
-        record = self.record_at(indexes[0].row()) if indexes else None
-        if record is not None:
-            image = QImage.fromData(self._app.library.read(record))
-            if not image.isNull():
-                data.setImageData(image)
-        return data
-
     def set_records(self, records: list[ResultRecord]) -> None:
+        """Show these; a picture that was finished while they were looked up stays in front."""
+        known = {record.id for record in records}
         self.beginResetModel()
-        self.records = records
+        self.records = [*(record for record in self.records if record.id not in known), *records]
         self.endResetModel()
 
     def add_record(self, record: ResultRecord) -> None:
@@ -229,6 +208,7 @@ class FilmView(QListView):
     """One row that scrolls sideways; tiles are as tall as the strip allows."""
 
     picked = Signal(int)
+    drag_wanted = Signal(int)
 
     def __init__(self) -> None:
         super().__init__()
@@ -258,8 +238,9 @@ class FilmView(QListView):
             return
         super().keyPressEvent(event)
 
-    def viewportEvent(self, event: QEvent) -> bool:
-        return super().viewportEvent(event)
+    def startDrag(self, actions: Qt.DropAction) -> None:
+        """The strip drags the picture's file, which has to be looked up first."""
+        self.drag_wanted.emit(self.currentIndex().row())
 
     @Slot(QModelIndex)
     def _pick(self, index: QModelIndex) -> None:
@@ -268,10 +249,15 @@ class FilmView(QListView):
 
 
 class Filmstrip(Panel):
-    """`picked` fires with a record id, `job_picked` with a job id. Call `reload` when the library is open."""
+    """`picked` fires with a record id, `job_picked` with a job id, `filled` when there is something to show or no more.
+
+    Call `reload` when the library is open. The library is asked on a worker thread, one question after the other, so
+    that pictures come in the order they were made and a job's tile goes only when its pictures are there.
+    """
 
     picked = Signal(str)
     job_picked = Signal(str)
+    filled = Signal(bool)
 
     def __init__(self, app: Application, bridge: Bridge) -> None:
         super().__init__(0)
@@ -282,28 +268,32 @@ class Filmstrip(Panel):
         self.view = FilmView()
         self.view.setModel(self.model)
         self.setAccessibleName("Filmstrip")
-        self._empty = Label("Pictures you make appear here, newest first.", "muted")
-        self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        host = Panel(0)
-        self._stack = QStackedLayout(host)
-        self._stack.addWidget(self._empty)
-        self._stack.addWidget(self.view)
-        Row(self, margins=(1, 0.5)).addWidget(host)
+        Row(self, margins=(1, 0.5)).addWidget(self.view)
+        self._library = Background(self)
+        self.out = DragOut(app, self.view, lambda sentence: app.notifications.post("warning", sentence))
         self._preview_timer = QTimer(self)
         self._preview_timer.setInterval(_PREVIEW_MS)
         self._preview_timer.timeout.connect(self._pull_previews)
         self.view.picked.connect(self._on_picked)
+        self.view.drag_wanted.connect(self._on_drag)
+        for changed in (self.model.rowsInserted, self.model.rowsRemoved, self.model.modelReset):
+            changed.connect(self._tell)
         bridge.job_event.connect(self.on_event)
         theme.notifier.changed.connect(self._rescale)
         self._rescale()
 
     def reload(self) -> None:
         """Show what the library holds."""
-        self.model.set_records(self._app.library.recent(_MOST))
-        self._show_something()
+        self._library.run(lambda: self._app.library.recent(_MOST), self.model.set_records, self._complain)
+
+    @property
+    def is_empty(self) -> bool:
+        return self.model.rowCount() == 0
 
     def close_down(self) -> None:
         self._preview_timer.stop()
+        self._library.close()
+        self.out.close()
         self.thumbnails.close()
 
     @Slot(object)
@@ -317,19 +307,18 @@ class Filmstrip(Panel):
                 job.done, job.total = float(event.data.get("done", 0)), float(event.data.get("total", 0))
                 self.model.touch(job)
         elif event.kind == "artifact":
-            self._add_record(str(event.data.get("record", "")))
+            record_id = str(event.data.get("record", ""))
+            self._library.run(lambda: self._app.library.get(record_id), self.model.add_record, self._complain)
         elif event.kind == "finished":
-            self.model.remove_job(event.job)
-            if not self.model.jobs:
-                self._preview_timer.stop()
-        else:
-            return
-        self._show_something()
+            self._library.run(lambda: event.job, self._job_done)
 
-    def _add_record(self, record_id: str) -> None:
-        record = next((r for r in self._app.library.recent(16) if r.id == record_id), None)
-        if record is not None:
-            self.model.add_record(record)
+    def _job_done(self, job_id: str) -> None:
+        self.model.remove_job(job_id)
+        if not self.model.jobs:
+            self._preview_timer.stop()
+
+    def _complain(self, sentence: str) -> None:
+        self._app.notifications.post("warning", sentence)
 
     @Slot()
     def _pull_previews(self) -> None:
@@ -349,8 +338,15 @@ class Filmstrip(Panel):
         elif record is not None:
             self.picked.emit(record.id)
 
-    def _show_something(self) -> None:
-        self._stack.setCurrentIndex(1 if self.model.rowCount() else 0)
+    @Slot(int)
+    def _on_drag(self, row: int) -> None:
+        record = self.model.record_at(row)
+        if record is not None:
+            self.out.start(record)
+
+    @Slot()
+    def _tell(self) -> None:
+        self.filled.emit(not self.is_empty)
 
     @Slot()
     def _rescale(self) -> None:

@@ -303,6 +303,7 @@ class TopBar(Panel):
         self.model_label.setVisible(roomy and self.model.isVisibleTo(self))
         style = Qt.ToolButtonStyle.ToolButtonTextBesideIcon if roomy else Qt.ToolButtonStyle.ToolButtonIconOnly
         self.offline.setToolButtonStyle(style)
+        self.offline.setIconSize(theme.beside_words() if roomy else QSize(theme.px(16), theme.px(16)))
         self.meter.set_compact(self.width() < theme.px(640))
 
     def show_models(self, shown: bool) -> None:
@@ -314,19 +315,18 @@ class TopBar(Panel):
         self.offline.blockSignals(True)
         self.offline.setChecked(offline)
         self.offline.blockSignals(False)
-        self.offline.setIcon(theme.icon("shield-check" if offline else "wifi", 16))
-        self.offline.setText("Offline" if offline else "Online")
+        self.offline.setIcon(theme.icon("shield-check" if offline else "monitor", 16))
+        self.offline.setText("Offline" if offline else "Local")
         sentence = (
-            "Nothing leaves this machine: every network call is refused."
+            "All network use is forbidden; click to allow what you ask for."
             if offline
-            else "Nothing leaves this machine unless you ask for it; click to refuse every network call."
+            else "Nothing leaves this machine unless you ask; click to forbid all network use."
         )
         describe(self.offline, "Offline", sentence)
         set_property(self.offline, "kind", "quiet")
 
     @Slot()
     def _rescale(self) -> None:
-        self.offline.setIconSize(QSize(theme.px(16), theme.px(16)))
         self._fit()
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from PySide6.QtWidgets import QApplication
 
 from ui.theme import fonts
-from ui.theme.icons import icon, paint_icon
+from ui.theme.icons import beside_words, icon, paint_icon
 from ui.theme.palette import palette
 from ui.theme.state import (
     corner,
@@ -33,8 +33,8 @@ from ui.theme.stylesheet import stylesheet
 from ui.theme.tokens import socket_shape, themes
 
 __all__ = [
-    "apply", "corner", "current_name", "current_scale", "font", "font_pixels", "icon", "motion", "notifier",
-    "paint_icon", "px", "socket_colour", "socket_shape", "space", "themes", "token",
+    "apply", "beside_words", "corner", "current_name", "current_scale", "font", "font_pixels", "icon", "motion",
+    "notifier", "paint_icon", "px", "socket_colour", "socket_shape", "space", "themes", "token",
 ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from ui.theme import state
 from ui.theme.tokens import RESOURCES
 
 _VIEWBOX = 24.0
+_QT_GAP = 4
 
 
 @lru_cache(maxsize=256)
@@ -51,7 +52,15 @@ class TintedEngine(QIconEngine):
     def scaledPixmap(self, size: QSize, mode: QIcon.Mode, icon_state: QIcon.State, scale: float) -> QPixmap:
         # Since Qt 6.8 `size` is in logical pixels and the pixmap is to be `scale` times as large.
         edge = max(1, round(min(size.width(), size.height()) * scale))
-        pixmap = QPixmap(render(self._name, edge, self._colour(mode, icon_state).name()))
+        drawn = render(self._name, edge, self._colour(mode, icon_state).name())
+        if size.width() > size.height():  # see beside_words
+            pixmap = QPixmap(round(size.width() * scale), edge)
+            pixmap.fill(Qt.GlobalColor.transparent)
+            painter = QPainter(pixmap)
+            painter.drawPixmap(0, 0, drawn)
+            painter.end()
+        else:
+            pixmap = QPixmap(drawn)
         pixmap.setDevicePixelRatio(scale)
         return pixmap
 
@@ -77,6 +86,14 @@ def icon(name: str, size: int = 20, *, token: str = "text", checked_token: str =
     _source(name)
     del size  # vector: the size is chosen where it is painted; kept so that callers say what they mean
     return QIcon(TintedEngine(name, token, checked_token))
+
+
+def beside_words(size: int = 16) -> QSize:
+    """The icon size of a button with words: as tall as `size` asks, and wider by what Qt leaves out of the 8-px gap.
+
+    Qt puts 4 px between icon and words whatever the scale; the icon brings the rest as empty room at its right.
+    """
+    return QSize(state.px(size) + max(0, state.space(1) - _QT_GAP), state.px(size))
 
 
 def paint_icon(painter: QPainter, name: str, rect: QRect, token: str = "text") -> None:

@@ -1,6 +1,6 @@
 """The application stylesheet, filled from tokens. Widgets choose among its variants by dynamic properties:
 
-kind      on QPushButton and QToolButton: "primary", "quiet", "danger", "fold", "rail"; unset is the ordinary button
+kind      on QPushButton and QToolButton: "primary", "quiet", "danger", "rail"; unset is the ordinary button
 surface   on QFrame and QWidget: "0".."4", "float" for what hovers above the work
 invalid   on editors: true draws the border in the danger colour
 """
@@ -55,9 +55,6 @@ QToolButton[kind="quiet"]::menu-indicator, QPushButton[kind="quiet"]::menu-indic
 QToolButton[kind="rail"] { background: transparent; border: none; border-radius: 6u; padding: 4u 0; }
 QToolButton[kind="rail"]:hover { background: $surface3; }
 QToolButton[kind="rail"]:checked { background: $accent_soft; color: $text_strong; }
-QToolButton[kind="fold"] { background: transparent; border-color: transparent; padding: 3u 4u; }
-QToolButton[kind="fold"]:hover { background: $surface3; }
-QToolButton[kind="fold"]:focus { border: 2px solid $focus; padding: 2u 3u; }
 QToolButton[kind="rail"]:focus { border: 2px solid $focus; }
 
 QScrollArea, QAbstractScrollArea { border: none; background: transparent; }

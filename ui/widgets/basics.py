@@ -124,7 +124,7 @@ class Button(QPushButton):
 
     @Slot()
     def _rescale(self) -> None:
-        self.setIconSize(QSize(theme.px(16), theme.px(16)))
+        self.setIconSize(theme.beside_words())
         self.setFont(
             theme.font(0, weight=QFont.Weight.DemiBold if self.property("kind") == "primary" else QFont.Weight.Normal)
         )

@@ -2,13 +2,53 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize, Qt, Signal, Slot
-from PySide6.QtGui import QFont, QResizeEvent
+from PySide6.QtCore import QRectF, QSize, Qt, Signal, Slot
+from PySide6.QtGui import QFont, QPainter, QPaintEvent, QPen, QResizeEvent
 from PySide6.QtWidgets import QSizePolicy, QToolButton, QWidget
 
 from ui import theme
 from ui.widgets.basics import Button, IconLabel, Label, describe
 from ui.widgets.layouts import Column, Row
+
+
+class FoldHeader(QToolButton):
+    """The words of a section's heading, flush with the column's edge, and a chevron where other sections have tools."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__()
+        self.setText(title)
+        self.setCheckable(True)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self._rescale()
+        theme.notifier.changed.connect(self._rescale)
+
+    @Slot()
+    def _rescale(self) -> None:
+        self.setFont(theme.font(0, weight=QFont.Weight.DemiBold))
+        self.updateGeometry()
+
+    def sizeHint(self) -> QSize:
+        metrics = self.fontMetrics()
+        edge = theme.px(32)
+        return QSize(metrics.horizontalAdvance(self.text()) + theme.space(1) + edge, max(edge, metrics.height()))
+
+    def minimumSizeHint(self) -> QSize:
+        return self.sizeHint()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        edge = theme.px(32)
+        box = QRectF(self.width() - edge, (self.height() - edge) / 2, edge, edge).adjusted(1, 1, -1, -1)
+        painter.setBrush(theme.token("surface3") if self.underMouse() else Qt.BrushStyle.NoBrush)
+        painter.setPen(QPen(theme.token("focus"), 2) if self.hasFocus() else Qt.PenStyle.NoPen)
+        painter.drawRoundedRect(box, theme.corner(), theme.corner())
+        icon = QRectF(0, 0, theme.px(16), theme.px(16))
+        icon.moveCenter(box.center())
+        theme.paint_icon(painter, "chevron-down" if self.isChecked() else "chevron-right", icon.toRect(), "text")
+        painter.setPen(theme.token("text_strong"))
+        painter.drawText(self.rect(), int(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft), self.text())
 
 
 class Fold(QWidget):
@@ -19,21 +59,13 @@ class Fold(QWidget):
     def __init__(self, title: str, body: QWidget, *, tip: str = "", opened: bool = False) -> None:
         super().__init__()
         self.body = body
-        self.header = QToolButton()
-        self.header.setText(title)
-        self.header.setProperty("kind", "fold")
-        self.header.setCheckable(True)
+        self.header = FoldHeader(title)
         self.header.setChecked(opened)
-        self.header.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.header.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.header.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         describe(self.header, title, tip or f"Shows or hides “{title}”.")
         column = Column(self, spacing=1)
         column.addWidget(self.header)
         column.addWidget(body)
         self.header.toggled.connect(self._show)
-        theme.notifier.changed.connect(self._rescale)
-        self._rescale()
         self._show(opened)
 
     def set_open(self, opened: bool) -> None:
@@ -44,14 +76,8 @@ class Fold(QWidget):
 
     @Slot(bool)
     def _show(self, opened: bool) -> None:
-        self.header.setIcon(theme.icon("chevron-down" if opened else "chevron-right", 16, checked_token="text"))
         self.body.setVisible(opened)
         self.toggled.emit(opened)
-
-    @Slot()
-    def _rescale(self) -> None:
-        self.header.setIconSize(QSize(theme.px(16), theme.px(16)))
-        self.header.setFont(theme.font(0, weight=QFont.Weight.DemiBold))
 
 
 class EmptyState(QWidget):
@@ -59,7 +85,10 @@ class EmptyState(QWidget):
 
     def __init__(self, icon: str, title: str, detail: str = "", action: str = "", tip: str = "") -> None:
         super().__init__()
-        column = Column(self, spacing=1, margins=3)
+        outer = Column(self, spacing=0)
+        self._words = QWidget()
+        outer.addWidget(self._words)
+        column = Column(self._words, spacing=1, margins=3)
         column.addStretch(1)
         self.icon = IconLabel(icon, 40, "text_muted")
         column.addWidget(self.icon, 0, Qt.AlignmentFlag.AlignHCenter)
@@ -79,6 +108,10 @@ class EmptyState(QWidget):
         column.addSpacing(theme.space(1))
         column.addLayout(row)
         column.addStretch(1)
+
+    def set_hidden(self, hidden: bool) -> None:
+        """Say nothing for a while; the place stays as large as it is."""
+        self._words.setVisible(not hidden)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Where there is little room the picture goes, so that the words and the button are whole."""

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal, Slot
-from PySide6.QtGui import QEnterEvent, QFocusEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QWheelEvent
+from PySide6.QtGui import (
+    QAccessible,
+    QAccessibleAnnouncementEvent,
+    QEnterEvent,
+    QFocusEvent,
+    QKeyEvent,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QWheelEvent,
+)
 from PySide6.QtWidgets import QCheckBox, QComboBox, QLineEdit, QSizePolicy, QSlider, QWidget
 
+from engine.contracts.errors import clip
 from ui import theme
 from ui.widgets.arithmetic import evaluate
 from ui.widgets.basics import describe, set_property
@@ -85,10 +97,12 @@ class NumberField(QLineEdit):
     """A number that can be typed ("512"), computed ("2*256"), dragged sideways, scrolled and stepped with the arrows.
 
     Values are clamped to minimum..maximum and rounded to `decimals`; what can't be read puts the old value back.
-    Shift makes steps ten times as large. `value_changed` fires on every change, also while dragging.
+    Shift makes steps ten times as large. `value_changed` fires on every change, also while dragging; `corrected` with
+    a sentence when something was typed that can't be used as it is.
     """
 
     value_changed = Signal(float)
+    corrected = Signal(str)
 
     def __init__(
         self,
@@ -104,13 +118,14 @@ class NumberField(QLineEdit):
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
+        self._name, self._tip = name, tip or name
         self._minimum, self._maximum, self._step, self._decimals = minimum, maximum, step, decimals
         self._suffix = suffix
         self._value = value
         self._press: QPointF | None = None
         self._dragged = False
         self._drag_start = value
-        describe(self, name, f"{tip or name} From {self._format(minimum)} to {self._format(maximum)}.")
+        self._describe()
         self.setCursor(Qt.CursorShape.SizeHorCursor)
         self.editingFinished.connect(self._commit)
         self.setValue(value)
@@ -132,6 +147,7 @@ class NumberField(QLineEdit):
     def set_range(self, minimum: float, maximum: float, step: float | None = None) -> None:
         self._minimum, self._maximum = minimum, maximum
         self._step = self._step if step is None else step
+        self._describe()
         self.setValue(self._value)
 
     def sizeHint(self) -> QSize:
@@ -150,6 +166,19 @@ class NumberField(QLineEdit):
         text = self.text().removesuffix(self._suffix) if self._suffix else self.text()
         result = evaluate(text)
         self.setValue(self._value if result is None else result)
+        if result is None:
+            self._say(f"“{clip(text, 24)}” is no number; {self._format(self._value)} is kept.")
+        elif not self._minimum <= result <= self._maximum:
+            goes = "go" if self._name.endswith("s") else "goes"
+            limits = f"from {self._format(self._minimum)} to {self._format(self._maximum)}"
+            self._say(f"{self._name} {goes} {limits}; {self._format(self._value)} is used.")
+
+    def _say(self, sentence: str) -> None:
+        self.corrected.emit(sentence)
+        QAccessible.updateAccessibility(QAccessibleAnnouncementEvent(self, sentence))
+
+    def _describe(self) -> None:
+        describe(self, self._name, f"{self._tip} From {self._format(self._minimum)} to {self._format(self._maximum)}.")
 
     def _nudge(self, steps: float) -> None:
         self.setValue(self._value + steps * self._step)
@@ -219,6 +248,7 @@ class SliderField(QWidget):
     """A slider with a NumberField: the quick way and the exact way to one value."""
 
     value_changed = Signal(float)
+    corrected = Signal(str)
 
     def __init__(
         self,
@@ -250,6 +280,7 @@ class SliderField(QWidget):
         self._show(value)
         self.slider.valueChanged.connect(self._slid)
         self.field.value_changed.connect(self._typed)
+        self.field.corrected.connect(self.corrected)
         theme.notifier.changed.connect(self._rescale)
 
     def value(self) -> float:
