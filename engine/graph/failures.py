@@ -13,6 +13,8 @@ log = logging.getLogger(__name__)
 
 def failure_of(node_id: str, node_type: str, error: Exception | SystemExit, given: Mapping[str, Any]) -> NodeFailed:
     """The error a person meets; the one raised is its `__cause__`."""
+    if isinstance(error, NodeFailed):
+        return error
     hint = ""
     if isinstance(error, TesseraError):
         cause = f"{error.where}: {error.what}" if error.where else error.what

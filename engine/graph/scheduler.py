@@ -277,7 +277,12 @@ class Scheduler:
             self._fail(step, error, _first(calls))
 
         async def one(call: Arguments) -> Outputs:
-            return call if isinstance(call, Block) else normalise(step.kind, await run(context, **call))
+            if isinstance(call, Block):
+                return call
+            try:
+                return normalise(step.kind, await run(context, **call))
+            except SystemExit as error:  # an event loop would end with it
+                raise failure_of(step.id, step.kind.schema.type, error, call) from error
 
         async def side_by_side() -> list[Outputs]:
             return list(await asyncio.gather(*[one(call) for call in calls]))

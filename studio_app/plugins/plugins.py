@@ -166,7 +166,7 @@ class Plugins:
         if not found:
             raise UnknownChoice("plugin", name, [e.name for e in entries])
         if len(found) > 1:
-            places = " and ".join(e.place for e in found)
+            places = " or ".join(e.place for e in found)
             raise InvalidRequest(f"two plugins are called “{name}”", fix=f"Give its path: {places}")
         return found[0]
 
