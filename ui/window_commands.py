@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from ui.main_window import MainWindow
 
 _SCALES = (0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
-_WATCHED = ("ui.theme", "ui.scale", "ui.reduced_motion", "ui.mode", "network.offline", "models.folders")
+_WATCHED = ("ui.theme", "ui.scale", "ui.reduced_motion", "ui.mode", "network.offline", "models.folders",
+            "create.megapixels")  # fmt: skip
 
 
 class WindowCommands(QObject):

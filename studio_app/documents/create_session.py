@@ -11,13 +11,14 @@ import random
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 from engine.contracts.errors import BadInput, InvalidDocument
 from engine.recipes.build import MAX_COUNT, MAX_SEED, check_request
 from engine.recipes.recommended import Recommended
 from engine.recipes.request import ImageRequest
-from engine.recipes.shapes import SHAPES, Shape, shape_of, shape_size
+from engine.recipes.shapes import SHAPES, Shape, shape_of, size_for
 from engine.recipes.vocabulary import unknown_words
 from studio_app.events import Signal, Unsubscribe
 
@@ -53,6 +54,7 @@ class CreateSession:
         self._request = ImageRequest(prompt="", seed=self._draw())
         self._several = False
         self._seed_locked = False
+        self._area = 0
         self._changed: Signal[SessionChange] = Signal()
 
     # ---- reading
@@ -96,7 +98,14 @@ class CreateSession:
     def shape_size(self, shape: Shape) -> tuple[int, int]:
         """(width, height) in pixels of a shape with the chosen model."""
         limits = self._facts.recommended
-        return shape_size(shape, limits.width, limits.height, limits.multiple, limits.minimum, limits.maximum)
+        return size_for(shape.ratio, self.area, limits.multiple, limits.minimum, limits.maximum)
+
+    @property
+    def area(self) -> int:
+        """The pixels every shape keeps to: the person's own number where the model can make it, else its native."""
+        limits = self._facts.recommended
+        reachable = limits.minimum**2 <= self._area <= limits.maximum**2
+        return self._area if self._area and reachable else limits.area
 
     @property
     def shapes(self) -> Sequence[Shape]:
@@ -169,14 +178,25 @@ class CreateSession:
         """The chosen model's facts. A size that was one of the old model's shapes becomes that shape's size here."""
         if facts == self._facts:
             return
-        shape = self.shape if self._request.width is not None else None
+        shape = self.shape
         self._facts = facts
-        changed = {"model_facts"}
-        if shape is not None:
-            width, height = self.shape_size(shape)
-            self._request = dataclasses.replace(self._request, width=width, height=height)
-            changed |= {"width", "height"}
-        self._emit(changed)
+        self._emit({"model_facts"} | self._keep_shape(shape))
+
+    def set_area(self, megapixels: float) -> None:
+        """The area of every shape in units of 1024 × 1024 pixels; 0 is each model's own. A shape stays a shape."""
+        area = round(megapixels * 2**20)
+        if area != self._area:
+            shape, self._area = self.shape, area
+            self._emit({"model_facts"} | self._keep_shape(shape))
+
+    def _keep_shape(self, shape: Shape | None) -> set[str]:
+        """Give the request the shape's size as it is now. A size that was left to the model stays so where it can."""
+        native = self._request.width is None and self.area == self._facts.recommended.area
+        if shape is None or native:
+            return set()
+        width, height = self.shape_size(shape)
+        self._request = dataclasses.replace(self._request, width=width, height=height)
+        return {"width", "height"}
 
     def set_shape(self, shape: Shape) -> None:
         width, height = self.shape_size(shape)
@@ -249,21 +269,35 @@ def word_before(text: str) -> str:
     return match.group() if match else ""
 
 
-def estimate_seconds(
-    request: ImageRequest, size: tuple[int, int], steps: int, past: Collection[tuple[float, int]]
-) -> float | None:
-    """Seconds this request will take, from `past` pairs (seconds, work) of the same model; None when there are none.
+@dataclass(frozen=True)
+class Pace:
+    """How fast one job went: seconds for each unit of `work_of`, and for each pixel encoded, decoded and saved."""
 
-    Work is pixels × steps × pictures. The median of the rates is used, so that one slow first run, which loaded the
-    model, does not mislead.
+    step: float
+    pixel: float = 0.0
+
+
+def pace_of(request: ImageRequest, size: tuple[int, int], steps: int, drawing: float, around: float) -> Pace:
+    """The pace of a job that drew for `drawing` seconds and spent `around` seconds before and after its steps."""
+    return Pace(drawing / work_of(request, size, steps), around / _pixels(request, size))
+
+
+def estimate_seconds(request: ImageRequest, size: tuple[int, int], steps: int, past: Collection[Pace]) -> float | None:
+    """Seconds this request will take once its model is loaded, at the pace of `past`; None when there is none.
+
+    Medians are used, so that one run beside a busy machine does not mislead.
     """
-    rates = sorted(seconds / work for seconds, work in past if work > 0 and seconds > 0)
-    if not rates:
+    if not past:
         return None
-    return rates[len(rates) // 2] * work_of(request, size, steps)
+    step, pixel = median(pace.step for pace in past), median(pace.pixel for pace in past)
+    return step * work_of(request, size, steps) + pixel * _pixels(request, size)
 
 
 def work_of(request: ImageRequest, size: tuple[int, int], steps: int) -> int:
-    """Pixels × steps × pictures: what the time of a run is proportional to on one machine."""
+    """Pixels × steps × pictures: what the time of the steps is proportional to on one machine."""
     share = request.strength if request.init is not None else 1.0
     return max(1, round(size[0] * size[1] * max(1, steps) * share)) * max(1, request.count)
+
+
+def _pixels(request: ImageRequest, size: tuple[int, int]) -> int:
+    return max(1, size[0] * size[1] * request.count)

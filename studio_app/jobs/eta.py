@@ -1,9 +1,52 @@
-"""Seconds left of a job, from the time its steps have really taken."""
+"""How long a job takes: what past ones went into, and what is left, from the time steps have really taken."""
 
 from __future__ import annotations
 
 import statistics
 from collections import deque
+
+from engine.contracts.job_events import JobEvent
+
+
+class RunTimes:
+    """What the time of one job went into, learned from its events.
+
+    Steps are timed between two `node_progress` events of a sampling node, so that neither the loading of the model nor
+    the warm-up before step 0 counts as drawing. Events may be left out (the bridge keeps only the newest progress of
+    a drain): the time between two that are seen is spread over the steps between them.
+    """
+
+    def __init__(self) -> None:
+        self._types: dict[str, str] = {}
+        self._last: dict[str, tuple[float, float]] = {}  # node → (done, time)
+        self._steps: list[float] = []
+        self._total = 0.0
+        self.around = 0.0
+
+    def observe(self, event: JobEvent) -> None:
+        """One event of the job, in its order."""
+        if event.kind == "node_started":
+            self._types[event.node] = str(event.data.get("type", ""))
+            self._last.pop(event.node, None)
+        elif event.kind == "node_progress" and self._is_sampling(event.node):
+            done, before = float(event.data.get("done", 0)), self._last.get(event.node)
+            if before is not None and done > before[0]:
+                self._steps.append(max(0.0, event.time - before[1]) / (done - before[0]))
+                self._total += done - before[0]
+            self._last[event.node] = (done, event.time)
+        elif event.kind == "node_finished" and not self._is_sampling(event.node) and not self._is_loading(event.node):
+            self.around += float(event.data.get("seconds", 0.0))
+
+    def _is_sampling(self, node: str) -> bool:
+        return self._types.get(node, "").startswith("sample.")
+
+    def _is_loading(self, node: str) -> bool:
+        return self._types.get(node, "").startswith("load.")
+
+    @property
+    def drawing(self) -> float | None:
+        """Seconds of all steps: the median step times their number. None when no step was timed."""
+        return statistics.median(self._steps) * self._total if self._steps else None
 
 
 class StepClock:

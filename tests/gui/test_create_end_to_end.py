@@ -12,7 +12,8 @@ from PySide6.QtTest import QSignalSpy
 from pytestqt.qtbot import QtBot
 
 from engine.recipes.build import request_of
-from tests.gui.create_room import click, create_workspace, press, until, write
+from studio_app.documents.create_session import work_of
+from tests.gui.create_room import click, create_workspace, picture_file, press, until, write
 from ui.create.details import facts_of
 from ui.create.results_model import JobEntry
 from ui.create.workspace import CreateWorkspace
@@ -64,7 +65,12 @@ def test_a_typed_prompt_becomes_the_picture_it_says(tmp_path: Path, qtbot: QtBot
         assert any(entry.preview is not None and entry.row.step >= 1 for entry in states)
         assert any(entry.status_text().startswith("Step ") for entry in states)
         assert page.form.bar.cancel.isHidden()
-        assert "about" in page.form.bar.estimate.text()
+        # What it says of the next one leaves out the loading of the model, which the first one waited for.
+        assert page.form.bar.estimate.text().startswith("1 picture, about ")
+        assert "loading" not in page.form.bar.estimate.text()
+        (pace,) = [pace for _, pace in page.watch._paces.values()]
+        drawing = pace.step * work_of(page.session.request, (width, height), page.session.facts.recommended.steps)
+        assert 0 < drawing < page.model_of_results.pictures[0].seconds
 
         # It says what made it, comes back as it was made, and lies in the person's folder.
         record = page.model_of_results.pictures[0]
@@ -89,9 +95,19 @@ def test_a_typed_prompt_becomes_the_picture_it_says(tmp_path: Path, qtbot: QtBot
         until(qtbot, lambda: page.results.message.label.text() == "The picture is on the clipboard.")
         assert QGuiApplication.clipboard().mimeData().hasUrls()
         assert QGuiApplication.clipboard().image().size().width() == width
-        dragged = page.actions_on_pictures.mime(record)
-        assert dragged is not None
-        assert Path(dragged.urls()[0].toLocalFile()).read_bytes() == page._app.library.read(record)
+
+        # Dragged out as its own file; a picture without one gets a copy with a name people recognise.
+        dragged: list[str] = []
+        page.actions_on_pictures.out.ready.connect(lambda mime: dragged.append(mime.urls()[0].toLocalFile()))
+        page.results.grid.startDrag(Qt.DropAction.CopyAction)
+        until(qtbot, lambda: len(dragged) == 1)
+        assert Path(dragged[0]).parent == data / "pictures"
+        assert Path(dragged[0]).read_bytes() == page._app.library.read(record)
+        Path(dragged[0]).unlink()
+        page.results.grid.startDrag(Qt.DropAction.CopyAction)
+        until(qtbot, lambda: len(dragged) == 2)
+        assert Path(dragged[1]).name == f"{PROMPT} 7.png"
+        assert Path(dragged[1]).read_bytes() == page._app.library.read(record)
         QGuiApplication.clipboard().clear()
 
         # Saved elsewhere, in another format.
@@ -154,3 +170,29 @@ def test_several_prompts_make_a_picture_each_and_escape_stops_what_is_left(tmp_p
         assert page.form.bar.cancel.isHidden()
         prompts = [request_of(record.spec) for record in page.model_of_results.pictures]
         assert "a blue moon" not in [request.prompt for request in prompts if request]
+
+
+def test_a_feathered_mask_leaves_every_pixel_outside_it_alone(tmp_path: Path, qtbot: QtBot) -> None:
+    with create_workspace(tmp_path / "data", qtbot, started=True) as page:
+        if page.form.model_entry() is None:
+            pytest.skip("the starter model is not in this checkout")
+        noise = np.random.default_rng(5).integers(0, 256, (128, 128, 3), dtype=np.uint8)
+        mask = np.zeros((128, 128, 3), np.uint8)
+        mask[32:96, 40:104] = 255
+        page.take_picture(picture_file(tmp_path, "start.png", noise))
+        until(qtbot, lambda: page.session.request.init is not None)
+        assert page.form.start.feather_field.isHidden()  # there is nothing to feather yet
+        page.form.start.load_mask(picture_file(tmp_path, "mask.png", mask))
+        until(qtbot, lambda: page.session.request.mask is not None)
+        assert not page.form.start.feather_field.isHidden()
+        page.form.start.feather.field.setText("12")
+        press(page.form.start.feather.field, Qt.Key.Key_Return)
+        assert page.session.request.mask_feather == 12
+        page.session.update(prompt="a red circle", steps=4, strength=1.0)
+        page.generate()
+        wait_for_pictures(page, qtbot, 1)
+        made, outside = pixels(page, 0), mask[:, :, 0] == 0
+        assert np.array_equal(made[outside], noise[outside])
+        change = np.abs(made - noise).mean(axis=2)
+        assert change[60:68, 68:76].mean() > 20  # well inside it is another picture
+        assert change[32:34, 60:80].mean() < change[60:68, 68:76].mean() / 2  # at its edge it fades in

@@ -12,8 +12,10 @@ from engine.recipes.shapes import SHAPES, shape
 from studio_app.documents.create_session import (
     CreateSession,
     ModelFacts,
+    Pace,
     SessionChange,
     estimate_seconds,
+    pace_of,
     word_before,
     work_of,
 )
@@ -187,9 +189,36 @@ def test_the_estimate_is_the_median_rate_times_the_work() -> None:
     work = work_of(request, (100, 10), 10)
     assert work == 20_000
     assert estimate_seconds(request, (100, 10), 10, []) is None
-    assert estimate_seconds(request, (100, 10), 10, [(1.0, 10_000), (60.0, 10_000), (1.2, 10_000)]) == pytest.approx(
-        2.4
-    )
+    paces = [Pace(1.0 / 10_000), Pace(60.0 / 10_000), Pace(1.2 / 10_000)]
+    assert estimate_seconds(request, (100, 10), 10, paces) == pytest.approx(2.4)
+    assert pace_of(request, (100, 10), 10, drawing=4.0, around=0.5) == Pace(4.0 / 20_000, 0.5 / 2_000)
+    twice_the_steps = estimate_seconds(request, (100, 10), 20, [Pace(4.0 / 20_000, 0.5 / 2_000)])
+    assert twice_the_steps == pytest.approx(8.5)  # what lies around the steps is not doubled
+
+
+def test_an_area_of_ones_own_scales_the_shapes_of_a_model_that_can_make_it() -> None:
+    large = ModelFacts(Recommended(width=512, height=512, multiple=64, minimum=256, maximum=2048))
+    small = ModelFacts(Recommended(width=128, height=128, multiple=8, minimum=64, maximum=256))
+    session = CreateSession(large)
+    assert session.size == (512, 512)
+    session.set_area(1.0)
+    assert (session.request.width, session.request.height) == (1024, 1024)
+    session.set_shape(shape("16:9"))
+    assert session.size == (1344, 768)
+    session.set_facts(small)  # a megapixel is beyond it: its own area, the same shape
+    assert session.shape == shape("16:9")
+    assert session.size[0] * session.size[1] <= 128 * 128
+    session.set_facts(large)
+    session.set_area(0.0)
+    assert session.size == session.shape_size(shape("16:9"))
+    assert session.size[0] * session.size[1] <= 512 * 512
+
+
+def test_an_area_of_ones_own_leaves_a_size_of_ones_own_alone() -> None:
+    session = CreateSession(ModelFacts(Recommended(maximum=2048)))
+    session.update(width=1000, height=200)
+    session.set_area(1.0)
+    assert session.size == (1000, 200)
 
 
 def test_starting_from_a_picture_makes_only_its_share_of_the_steps() -> None:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 import queue
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from engine.contracts.errors import InvalidRequest, MissingModel, StorageError
-from engine.contracts.job_events import JobEvent
+from engine.contracts.job_events import EventKind, JobEvent
 from engine.contracts.job_spec import JobSpec, Sweep
 from engine.contracts.workflow import Link, Node, Workflow
 from engine.graph.registry import Registry
 from engine.recipes.request import ImageRequest
 from studio_app.application import Application
-from studio_app.jobs.eta import StepClock, time_words
+from studio_app.jobs.eta import RunTimes, StepClock, time_words
 from studio_app.jobs.naming import check_pattern
 from studio_app.jobs.rows import ExportTarget
 from tests.unit.studio_nodes import GATES, Gate, drawing, studio
@@ -255,6 +256,56 @@ def test_seconds_left_count_runs_still_to_come_and_use_what_was_learned() -> Non
     clock.observe(0, 10, 10.0)
     assert clock.seconds_left(10.0) == 20.0
     assert clock.fraction == pytest.approx(1 / 3)
+
+
+# Written down from a real job of the starter model, the first of its session, as (kind, node, time, data); two seconds
+# of loading and one and a half of warming up were added where a large model spends them.
+FIRST_JOB: tuple[tuple[str, str, float, dict[str, object]], ...] = (
+    ("accepted", "", 0.0, {}),
+    ("planned", "", 4.37, {}),  # torch was imported meanwhile
+    ("node_started", "checkpoint", 4.371, {"type": "load.checkpoint"}),
+    ("node_finished", "checkpoint", 6.371, {"seconds": 2.0}),
+    ("node_started", "prompt", 6.371, {"type": "condition.encode_text"}),
+    ("node_finished", "prompt", 6.381, {"seconds": 0.0099}),
+    ("node_started", "sampler", 6.384, {"type": "sample.k_sampler"}),
+    ("node_progress", "sampler", 7.906, {"done": 0, "total": 6}),
+    ("node_progress", "sampler", 7.945, {"done": 1, "total": 6}),
+    ("node_progress", "sampler", 8.011, {"done": 2, "total": 6}),
+    ("node_progress", "sampler", 8.049, {"done": 3, "total": 6}),
+    ("node_progress", "sampler", 8.081, {"done": 4, "total": 6}),
+    ("node_progress", "sampler", 8.107, {"done": 5, "total": 6}),
+    ("node_progress", "sampler", 8.132, {"done": 6, "total": 6}),
+    ("node_finished", "sampler", 8.132, {"seconds": 1.748}),
+    ("node_started", "decode", 8.132, {"type": "latent.decode_image"}),
+    ("node_progress", "decode", 8.187, {"done": 1, "total": 1}),
+    ("node_finished", "decode", 8.187, {"seconds": 0.0549}),
+    ("node_started", "save", 8.187, {"type": "image.save"}),
+    ("node_finished", "save", 8.194, {"seconds": 0.0066}),
+    ("finished", "", 8.216, {"outcome": "succeeded", "seconds": 3.844}),
+)
+
+
+def times_of(script: Sequence[tuple[str, str, float, dict[str, object]]]) -> RunTimes:
+    times = RunTimes()
+    for sequence, (kind, node, time, data) in enumerate(script):
+        times.observe(JobEvent(job="j", sequence=sequence, time=time, kind=cast(EventKind, kind), node=node, data=data))
+    return times
+
+
+def test_loading_the_model_is_not_drawing() -> None:
+    times = times_of(FIRST_JOB)
+    assert times.drawing == pytest.approx(6 * 0.0350, abs=1e-6)  # the median of the six steps, not the 3.8 s it took
+    assert times.around == pytest.approx(0.0099 + 0.0549 + 0.0066)
+
+
+def test_progress_that_was_left_out_is_spread_over_its_steps() -> None:
+    kept = [item for item in FIRST_JOB if item[0] != "node_progress" or item[3]["done"] in (0, 2, 6)]
+    times = times_of(kept)
+    assert times.drawing == pytest.approx(6 * (0.105 / 2 + 0.121 / 4) / 2)
+
+
+def test_a_job_whose_steps_were_not_seen_says_nothing_about_drawing() -> None:
+    assert times_of([item for item in FIRST_JOB if item[0] != "node_progress"]).drawing is None
 
 
 @pytest.mark.parametrize(

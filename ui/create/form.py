@@ -31,7 +31,7 @@ COLUMN_WIDTH = 376
 SCROLL_BAR = 10
 RECENT_PROMPTS = 20
 # What is wrong here is said at the field; the rest is said above Generate.
-PLACED = ("prompt", "mask", "strength")
+PLACED = ("prompt", "mask", "strength", "mask_feather")
 
 
 class CreateForm(QWidget):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QWidget
 
-from ui import theme
 from ui.create.form_parts import Hint
 from ui.widgets.basics import Button, Label
 from ui.widgets.layouts import Column, Row
@@ -25,6 +24,8 @@ class GenerateBar(QWidget):
         row = Row(spacing=1)
         self.generate = Button("Generate", "sparkles", kind="primary", tip="Makes the pictures.", shortcut="Ctrl+Enter")
         self.cancel = Button("Cancel", "circle-stop", tip="Stops what is being made.", shortcut="Esc")
+        for button in (self.generate, self.cancel):
+            button.setProperty("tall", True)
         self.cancel.hide()
         row.addWidget(self.generate, 1)
         row.addWidget(self.cancel)
@@ -34,13 +35,6 @@ class GenerateBar(QWidget):
         column.addWidget(self.estimate)
         self.generate.clicked.connect(self.generate_wanted)
         self.cancel.clicked.connect(self.cancel_wanted)
-        theme.notifier.changed.connect(self._rescale)
-        self._rescale()
-
-    @Slot()
-    def _rescale(self) -> None:
-        self.generate.setMinimumHeight(theme.space(5))
-        self.cancel.setMinimumHeight(theme.space(5))
 
     def say(self, sentence: str) -> None:
         """What is wrong, "" when nothing is."""

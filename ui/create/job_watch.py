@@ -12,8 +12,8 @@ from engine.contracts.results import ResultRecord
 from engine.recipes.build import request_of
 from engine.recipes.request import ImageRequest
 from studio_app.application import Application
-from studio_app.documents.create_session import CreateSession, estimate_seconds, work_of
-from studio_app.jobs.eta import time_words
+from studio_app.documents.create_session import CreateSession, Pace, estimate_seconds, pace_of
+from studio_app.jobs.eta import RunTimes, time_words
 from ui.bridge.background import Background
 from ui.bridge.bridge import Bridge
 from ui.create.results_model import JobEntry, ResultsModel
@@ -38,9 +38,12 @@ class JobWatch(QObject):
         self._records = Background(self)  # one thread: pictures arrive in the order they were made
         self._background = background
         self._running: set[str] = set()
-        self._runs: dict[str, tuple[str, float, int]] = {}  # job → (model, seconds, work)
+        self._timed: dict[str, RunTimes] = {}
+        self._paces: dict[str, tuple[str, Pace]] = {}  # job of this session → (model, pace)
+        self._earlier: dict[str, Pace] = {}  # model → its best pace in earlier sessions
         bridge.job_event.connect(self._on_event)
         bridge.ready.connect(self.load)
+        bridge.engine_state.connect(self._engine_changed)
         if app.wait_ready(0):
             self.load()
 
@@ -83,6 +86,7 @@ class JobWatch(QObject):
 
     @Slot(object)
     def _on_event(self, event: JobEvent) -> None:
+        self._time(event)
         if event.kind == "finished":
             self._finished(event)
         elif event.kind == "artifact":
@@ -123,8 +127,6 @@ class JobWatch(QObject):
 
     def _arrive(self, record: ResultRecord) -> None:
         self._model.add_picture(record)
-        self._learn(record)
-        self.history_changed.emit()
         self.arrived.emit(record.id)
 
     # ---- the library
@@ -138,8 +140,7 @@ class JobWatch(QObject):
         here = {record.id for record in records}
         newer = [record for record in self._model.pictures if record.id not in here]
         self._model.set_pictures([*newer, *records])
-        for record in reversed(records):
-            self._learn(record)
+        self._learn(records)
         for row in reversed(self._app.jobs.recent(50)):
             if not row.is_finished:
                 self._running.add(row.id)
@@ -149,29 +150,64 @@ class JobWatch(QObject):
 
     # ---- how long it will take
 
-    def _learn(self, record: ResultRecord) -> None:
-        request = request_of(record.spec)
-        if request is None or not record.seconds or request.width is None or request.height is None:
+    @Slot(object)
+    def _engine_changed(self, state: str) -> None:
+        self.history_changed.emit()
+
+    def _time(self, event: JobEvent) -> None:
+        """Time a job's parts; when it has finished, remember its pace."""
+        times = self._timed.setdefault(event.job, RunTimes())
+        times.observe(event)
+        if event.kind != "finished":
             return
-        work = work_of(request, (request.width, request.height), request.steps or 1)
-        self._runs[record.job] = (request.model.name, record.seconds, work)
-        while len(self._runs) > REMEMBERED_RUNS:
-            del self._runs[next(iter(self._runs))]
+        del self._timed[event.job]
+        try:
+            request = request_of(self._app.jobs.get(event.job).spec)
+        except MissingModel:
+            return
+        if times.drawing is not None and event.data.get("outcome") == "succeeded" and request is not None:
+            self._remember(event.job, request, times.drawing, times.around)
+            self.history_changed.emit()
+
+    def _remember(self, job: str, request: ImageRequest, drawing: float, around: float) -> None:
+        if request.width is None or request.height is None:
+            return
+        pace = pace_of(request, (request.width, request.height), request.steps or 1, drawing, around)
+        self._paces[job] = (request.model.name, pace)
+        while len(self._paces) > REMEMBERED_RUNS:
+            del self._paces[next(iter(self._paces))]
+
+    def _learn(self, records: list[ResultRecord]) -> None:
+        """From what was made before this session only whole times are known, loading included: the best is nearest."""
+        for record in records:
+            request = request_of(record.spec)
+            if request is None or not record.seconds or request.width is None or request.height is None:
+                continue
+            pace = pace_of(request, (request.width, request.height), request.steps or 1, record.seconds, 0.0)
+            known = self._earlier.get(request.model.name)
+            if known is None or pace.step < known.step:
+                self._earlier[request.model.name] = pace
 
     def estimate(self, session: CreateSession) -> str:
         """What Generate will take, from what the same model took here before."""
         request = session.request
-        past = [(seconds, work) for model, seconds, work in self._runs.values() if model == request.model.name]
+        past = [pace for model, pace in self._paces.values() if model == request.model.name]
+        loaded = bool(past) or self._app.engine.state == "ready"
+        earlier = self._earlier.get(request.model.name)
+        if not past and earlier is not None:
+            past = [earlier]
         steps = session.facts.recommended.steps if request.steps is None else request.steps
         each = estimate_seconds(request, session.size, steps, past)
         if each is None:
-            return "The first picture also loads the model"
-        pictures = max(1, request.count) * max(1, len(session.prompts()))
+            return "The first picture shows how long one takes" if loaded else "The first picture also loads the model"
+        prompts = max(1, len(session.prompts()))
+        pictures = max(1, request.count) * prompts
         what = "1 picture" if pictures == 1 else f"{pictures} pictures"
-        return f"{what}, {time_words(each * max(1, len(session.prompts())))}"
+        return f"{what}, {time_words(each * prompts)}{'' if loaded else ', and loading the model'}"
 
     def close(self) -> None:
         """Stop listening and wait for the worker."""
         self._bridge.job_event.disconnect(self._on_event)
         self._bridge.ready.disconnect(self.load)
+        self._bridge.engine_state.disconnect(self._engine_changed)
         self._records.close()

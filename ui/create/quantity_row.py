@@ -61,6 +61,7 @@ class SeedField(QLineEdit):
     """A whole number from 0 to 2**63 − 1. Not a NumberField: its numbers are larger than a float can hold exactly."""
 
     value_changed = Signal(object)
+    corrected = Signal(str)
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,6 +80,7 @@ class SeedField(QLineEdit):
     def _commit(self) -> None:
         value = evaluate(self.text())
         if value is None or int(value) != value or not 0 <= value <= MAX_SEED:
+            self.corrected.emit(f"A seed is a whole number from 0 to {MAX_SEED}; {self._value} is kept.")
             self.show_value(self._value)
         elif int(value) != self._value:
             self.value_changed.emit(int(value))
@@ -110,6 +112,7 @@ class QuantityRow(QWidget):
         column.addWidget(self.count_field)
         column.addWidget(self.seed_field)
         self.count.chosen.connect(self._count_chosen)
+        self.seed.corrected.connect(self.seed_field.mention)
         self.seed.value_changed.connect(self._seed_typed)
         self.lock.toggled.connect(self._lock_toggled)
         self.dice.clicked.connect(self._roll)

@@ -32,6 +32,7 @@ from ui.widgets.layouts import Column, Flow, Row
 
 PICTURE_FILTER = "Pictures (*.png *.jpg *.jpeg *.webp *.bmp *.tif *.tiff *.gif);;All files (*)"
 THUMBNAIL_EDGE = 96
+MOST_FEATHER = 256  # pixels, as the recipe takes
 
 
 class DropZone(QAbstractButton):
@@ -147,6 +148,12 @@ class StartPicture(QWidget):
         )  # fmt: skip
         self.strength_field = Field("Strength", self.strength)
         column.addWidget(self.strength_field)
+        self.feather = SliderField(
+            "Feather", "How far the new part fades into the old one, inside the mask.", minimum=0, maximum=MOST_FEATHER,
+            suffix=" px",
+        )  # fmt: skip
+        self.feather_field = Field("Feather", self.feather)
+        column.addWidget(self.feather_field)
         self.mask_file = Button(
             "Mask from a file…", "folder-open", kind="quiet", tip="White is redrawn, black is kept as it is."
         )
@@ -168,6 +175,7 @@ class StartPicture(QWidget):
         self.zone.dropped.connect(self.picture_wanted)
         self.remove.clicked.connect(self._remove)
         self.strength.value_changed.connect(self._strength_set)
+        self.feather.value_changed.connect(self._feather_set)
         self.mask_file.clicked.connect(self._choose_mask)
         self.mask_alpha.clicked.connect(self._mask_from_alpha)
         self.mask_paint.clicked.connect(self._paint_mask)
@@ -177,10 +185,11 @@ class StartPicture(QWidget):
 
     def complain(self, problems: dict[str, str]) -> None:
         self.strength_field.complain(problems.get("strength", ""))
+        self.feather_field.complain(problems.get("mask_feather", ""))
         self.hint.say(problems.get("mask", ""))
 
     def _follow(self, change: SessionChange) -> None:
-        if change.fields & {"init", "mask", "strength"}:
+        if change.fields & {"init", "mask", "strength", "mask_feather"}:
             self._show()
 
     def _show(self) -> None:
@@ -194,6 +203,8 @@ class StartPicture(QWidget):
         if not has or masked:
             self.mask_alpha.setVisible(False)
         self.strength.setValue(request.strength)
+        self.feather_field.setVisible(masked)
+        self.feather.setValue(request.mask_feather)
         before, self._shown = self._shown, (request.init, request.mask)
         if request.init != before[0]:
             self.zone.show_picture(None)
@@ -246,6 +257,10 @@ class StartPicture(QWidget):
     @Slot(float)
     def _strength_set(self, value: float) -> None:
         self._session.update(strength=float(value))
+
+    @Slot(float)
+    def _feather_set(self, value: float) -> None:
+        self._session.update(mask_feather=float(value))
 
     @Slot()
     def _choose_mask(self) -> None:

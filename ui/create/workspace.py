@@ -59,6 +59,8 @@ class CreateWorkspace(Workspace):
         self._shown = self._closed = False
         self.model_of_results = ResultsModel(self)
         self.form = CreateForm(app, self.session, self._background)
+        self.session.set_area(app.settings.get("create.megapixels"))
+        bridge.setting.connect(self._setting_changed)
         self.results = ResultsPanel(app, self.model_of_results, self._background)
         self.actions_on_pictures = PictureActions(app, self._background, self.results.message.say, self)
         self.basket = WasteBasket(app, self.model_of_results, self._background, self.results.message, self)
@@ -221,7 +223,7 @@ class CreateWorkspace(Workspace):
 
     def _start_from(self, ref: BlobRef, width: int, height: int) -> None:
         limits = self.session.facts.recommended
-        size = fit_size(width, height, limits.area, limits.multiple, limits.minimum, limits.maximum)
+        size = fit_size(width, height, self.session.area, limits.multiple, limits.minimum, limits.maximum)
         self.session.update(init=ref, mask=None, width=size[0], height=size[1])
 
     @Slot()
@@ -291,6 +293,12 @@ class CreateWorkspace(Workspace):
             self._keep("create.seed_locked", self.session.seed_locked)
         if "model" in change.fields:
             self.model_changed.emit(self.session.request.model)
+
+    @Slot(object)
+    def _setting_changed(self, change: tuple[str, Any]) -> None:
+        key, value = change
+        if key == "create.megapixels":
+            self.session.set_area(value)
 
     @Slot()
     def _show_estimate(self) -> None:

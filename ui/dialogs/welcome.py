@@ -72,7 +72,7 @@ class Welcome(QFrame):
             f"Make a first picture: “{FIRST_PROMPT}”", "sparkles", kind="primary",
             tip="Fills in this prompt and makes the picture.",
         )  # fmt: skip
-        self.start.setMinimumHeight(theme.space(5))
+        self.start.setProperty("tall", True)
         column.addWidget(self.start)
         self._group.buttonClicked.connect(self._choose)
         self.start.clicked.connect(self._start)

@@ -1,6 +1,7 @@
 """The application stylesheet, filled from tokens. Widgets choose among its variants by dynamic properties:
 
 kind      on QPushButton and QToolButton: "primary", "quiet", "danger", "rail"; unset is the ordinary button
+tall      on QPushButton: true for the few that a page is about
 surface   on QFrame and QWidget: "0".."4", "float" for what hovers above the work
 invalid   on editors: true draws the border in the danger colour
 """
@@ -37,6 +38,7 @@ QPushButton:checked, QToolButton:checked { background: $accent_soft; color: $tex
 QPushButton:focus, QToolButton:focus { border: 2px solid $focus; padding: 2u 10u; }
 QToolButton:focus { padding: 2u; }
 QPushButton:disabled, QToolButton:disabled { background: $surface2; color: $text_disabled; border-color: $line; }
+QPushButton[tall="true"] { min-height: 32u; }
 QPushButton[kind="primary"] {
   background: $accent; color: $on_accent; border-color: $accent; font-weight: 600;
 }
