@@ -1,1 +1,4 @@
-"""The prompt language: A1111's grammar, wildcards, styles. Pure Python; no text makes it raise, and it takes linear time."""
+"""The prompt language: A1111's grammar, wildcards and styles.
+
+Pure Python. No text makes it raise, and the time it takes is linear in the text's length.
+"""

@@ -1,4 +1,4 @@
-r"""Schedules: `[from:to:when]`, `[to:when]`, `[from::when]` and alternation `[a|b]`, as A1111's prompt editing has them.
+r"""Schedules: `[from:to:when]`, `[to:when]`, `[from::when]` and alternation `[a|b]`, as in A1111.
 
 `when` with a point is a fraction of the steps, without one a step: `from` holds while step ≤ when, steps counted from
 1. `[a|b|c]` shows a in step 1, b in step 2, c in step 3, a in step 4 and so on. Brackets that are neither stay as they

@@ -24,8 +24,7 @@ class Tag:
 
     @property
     def named(self) -> dict[str, str]:
-        pairs = (argument.split("=") for argument in self.arguments if argument.count("=") == 1)
-        return {name: value for name, value in pairs}
+        return {a.partition("=")[0]: a.partition("=")[2] for a in self.arguments if a.count("=") == 1}
 
     @property
     def text(self) -> str:

@@ -1,4 +1,4 @@
-r"""Emphasis: `(more)`, `[less]`, `(exactly:1.3)`, BREAK and escapes, read as A1111's `parse_prompt_attention` reads them.
+r"""Emphasis: `(more)`, `[less]`, `(exactly:1.3)`, BREAK and escapes, read as A1111 reads them.
 
 `(x)` is 1.1 times, `[x]` 1 / 1.1 times, `(x:w)` w times; nested weights multiply; what is left open holds to the end.
 `\(`, `\)`, `\[`, `\]` and `\\` are the plain characters.

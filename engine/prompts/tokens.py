@@ -1,0 +1,95 @@
+"""How many tokens a text has for a model's text encoders, counted from its tokenizer's files alone, without torch."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from engine.contracts.codec import parse_json
+from engine.contracts.errors import InvalidDocument, MissingModel
+from engine.prompts.grammar import ParsedPrompt
+
+# OpenAI's CLIP, for folders with the vocabulary and merges only: what transformers builds from them.
+_CLIP_WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+_FILES = ("tokenizer.json", "vocab.json")
+
+
+def count_tokens(text: str, tokenizer_folder: Path) -> int:
+    """Tokens of a text as it stands, without the marks around it. Raises MissingModel when the folder can't tell."""
+    return len(_tokenizer(tokenizer_folder, _stamp(tokenizer_folder)).encode(text, add_special_tokens=False).ids)
+
+
+def count_prompt(prompt: ParsedPrompt, tokenizer_folder: Path) -> int:
+    """Tokens of a prompt's longest wording: brackets, weights and tags don't count."""
+    wordings = {span.pieces for branch in prompt.branches for span in branch.schedule}
+    return max(sum(count_tokens(p.text, tokenizer_folder) for p in pieces if not p.is_break) for pieces in wordings)
+
+
+def token_limit(tokenizer_folder: Path) -> int | None:
+    """Tokens the encoder reads at once, without its two marks; None where the folder doesn't say."""
+    try:
+        config = parse_json((tokenizer_folder / "tokenizer_config.json").read_bytes(), "tokenizer_config.json")
+    except (OSError, InvalidDocument):
+        return None
+    limit = config.get("model_max_length") if isinstance(config, dict) else None
+    return limit - 2 if isinstance(limit, int) and 2 < limit < 1_000_000 else None
+
+
+def tokenizers_of(model: Path) -> list[Path]:
+    """The tokenizer folders of a model in diffusers' layout, first to last."""
+    names = ("tokenizer", "tokenizer_2", "tokenizer_3")
+    return [model / name for name in names if _first(model / name) is not None]
+
+
+def _first(folder: Path) -> Path | None:
+    return next((folder / name for name in _FILES if (folder / name).is_file()), None)
+
+
+def _stamp(folder: Path) -> tuple[int, int]:
+    file = _first(folder)
+    try:
+        if file is not None:
+            status = file.stat()
+            return status.st_mtime_ns, status.st_size
+    except OSError:
+        pass
+    raise MissingModel(
+        f"there is no tokenizer in {folder}", fix="Give a folder with a tokenizer.json, or a vocab.json and merges.txt"
+    )
+
+
+@lru_cache(maxsize=8)
+def _tokenizer(folder: Path, stamp: tuple[int, int]) -> Any:
+    import tokenizers
+
+    try:
+        if (folder / "tokenizer.json").is_file():
+            made = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+            made.no_padding()
+            made.no_truncation()
+            return made
+        return _clip(folder)
+    except Exception as error:  # the library raises bare Exceptions
+        raise MissingModel(f"the tokenizer in {folder} can't be read ({error})", fix="Get the model again") from error
+
+
+def _clip(folder: Path) -> Any:
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+    made = Tokenizer(
+        models.BPE.from_file(
+            str(folder / "vocab.json"), str(folder / "merges.txt"),
+            end_of_word_suffix="</w>", unk_token="<|endoftext|>",
+        )
+    )  # fmt: skip
+    made.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_CLIP_WORDS), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    return made
