@@ -32,7 +32,7 @@ NO_DISPLAY = (
 )
 
 # The command line's own help needs the packages; before they are there, this is it. A test compares the names.
-COMMANDS = ("generate", "run", "validate", "nodes", "models", "doctor", "bench", "test")
+COMMANDS = ("generate", "run", "validate", "nodes", "models", "prompt", "doctor", "bench", "test")
 HELP = f"""Tessera Studio makes pictures with diffusion models on this machine.
 
   main.py                     opens the window

@@ -12,6 +12,7 @@ from engine.contracts.errors import MissingModel, StorageError, TesseraError, cl
 from engine.contracts.job_events import JobEvent
 from engine.contracts.references import STARTER_NAME, ModelRef
 from engine.contracts.results import ResultRecord
+from engine.prompts import wildcards
 from studio_app.commands import Commands
 from studio_app.engine import Engine, device_for
 from studio_app.events import Signal
@@ -54,6 +55,7 @@ class Application:
         registry: Callable[[], Registry] | None = None,
     ) -> None:
         self.paths = Paths.find(data_dir)
+        wildcards.FOLDER.path = self.paths.wildcards
         self.settings = Settings(self.paths.settings_file)
         self.events: Signal[JobEvent] = Signal()
         self.notifications = Notifications()

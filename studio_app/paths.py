@@ -95,6 +95,11 @@ class Paths:
         return self.data / "plugins.json"
 
     @property
+    def wildcards(self) -> Path:
+        """Files of choices that prompts name as __name__."""
+        return self.data / "wildcards"
+
+    @property
     def starter_model(self) -> Path:
         return self.resources / "starter_model"
 
