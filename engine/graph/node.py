@@ -19,10 +19,10 @@ from __future__ import annotations
 import hashlib
 import inspect
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Protocol, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,7 @@ import numpy.typing as npt
 from engine.contracts.job_spec import JobSpec
 from engine.contracts.node_schema import ANY, Effects, InputSchema, NodeSchema, OutputSchema
 from engine.contracts.references import BlobRef, ModelRef
-from engine.graph.values import Artifact, Socket
+from engine.graph.values import Artifact, ShapeInfo, Socket
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -99,6 +99,10 @@ class In:
     type: str = ""
 
 
+# What `shapes` returns: the only output's size, or sizes by output; None where only the run can tell.
+Shapes: TypeAlias = "ShapeInfo | Mapping[str, ShapeInfo | None] | None"
+
+
 @dataclass(frozen=True)
 class NodeDefinition:
     """A node type: its schema and the function that runs it."""
@@ -109,6 +113,8 @@ class NodeDefinition:
     changed: Callable[..., object] | None = None  # a value that, when it differs, makes the node run again
     needs: Callable[..., Sequence[str]] | None = None  # which lazy inputs, given the inputs computed so far
     migrations: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = ()  # [0] takes inputs of version 1 to 2, …
+    passes: str = ""  # the input that the only output is, unchanged: signatures see through the node
+    shapes: Callable[..., Shapes] | None = None  # the sizes of the outputs, before a run
 
 
 def node(
@@ -124,6 +130,8 @@ def node(
     changed: Callable[..., object] | None = None,
     needs: Callable[..., Sequence[str]] | None = None,
     migrations: Sequence[Callable[[dict[str, Any]], dict[str, Any]]] = (),
+    passes: str = "",
+    shapes: Callable[..., Shapes] | None = None,
 ) -> Callable[[F], F]:
     """Mark a function as a node. The registry finds marked functions by their `__node__` attribute.
 
@@ -132,12 +140,15 @@ def node(
     needs         called with the inputs by name, None for lazy ones not computed yet; names those still needed.
                   Without it every lazy input is computed
     migrations    [0] turns the inputs of version 1 into those of version 2, and so on
+    passes        the input that its only output gives unchanged, for constants and reroutes
+    shapes        called with the inputs by name: values where they are known, a ShapeInfo for a picture or latent whose
+                  size is known, else None; gives the size of the output (or of each, by name), None if not known yet
     """
 
     def mark(function: F) -> F:
         schema = schema_of(function, type_name, category, outputs, title, version, effects, search, list_outputs)
         definition = NodeDefinition(
-            schema, function, inspect.iscoroutinefunction(function), changed, needs, tuple(migrations)
+            schema, function, inspect.iscoroutinefunction(function), changed, needs, tuple(migrations), passes, shapes
         )
         function.__node__ = definition  # type: ignore[attr-defined]
         return function

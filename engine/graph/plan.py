@@ -21,12 +21,21 @@ FOREIGN = "comfyui."  # leads the types of nodes that an import could not map
 Wire = tuple[str, "Step", int, int]
 
 
+class Constant:
+    """A value that a node gives on as it stands in the document."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
 class Step:
     """One node of a run: what it gets, and how far it is."""
 
     __slots__ = (
         "blocked_by", "dependents", "digest", "id", "kind", "known", "literals",
-        "many", "mark", "parts", "pinned", "resume", "state", "uses", "value", "waiting", "wanted", "wires",
+        "many", "mark", "parts", "pinned", "resume", "stands", "state", "uses", "value", "waiting", "wanted", "wires",
     )  # fmt: skip
 
     def __init__(self, node_id: str, kind: NodeType | None) -> None:
@@ -37,6 +46,7 @@ class Step:
         self.parts: dict[str, bytes] = {}
         self.wires: list[Wire] = []
         self.digest = b""
+        self.stands: Constant | bytes | None = None  # what it gives on unchanged: a value, or a wire's signature part
         self.mark = 0
         self.state = 0
         self.waiting = 0

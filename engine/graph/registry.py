@@ -24,7 +24,8 @@ class NodeType:
 
     __slots__ = (
         "cacheable", "default_parts", "default_values", "definition", "deterministic", "header", "lazy", "lists",
-        "output", "output_names", "output_slots", "output_types", "ports", "required", "schema", "simple", "variadic",
+        "output", "output_names", "output_slots", "output_types", "passes", "ports", "required", "schema", "simple",
+        "variadic",
     )  # fmt: skip
 
     def __init__(self, definition: NodeDefinition) -> None:
@@ -41,6 +42,7 @@ class NodeType:
         self.output_types = tuple(o.type for o in schema.outputs)
         self.output, self.cacheable = schema.effects.output, schema.effects.cacheable
         self.deterministic = schema.effects.deterministic
+        self.passes = definition.passes
         self.default_values, self.default_parts = self._defaults()
         lists = any(o.list for o in schema.outputs)
         self.simple = not (self.variadic or self.lazy or self.lists or lists or definition.is_async)

@@ -1,7 +1,8 @@
 """Signatures: a Merkle hash per node, linear in the graph, the same in every session, on every machine, for any ids.
 
 A node's signature covers its type, version and code, its literal inputs, and for linked inputs the signature and the
-output they come from. Models and pictures count by their content.
+output they come from. Models and pictures count by their content. A constant wired to an input counts as the value
+written there, and a reroute as the wire without it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any
 
 from engine.contracts.workflow import Workflow
 from engine.graph.cache import ValueCache, key_of
-from engine.graph.plan import Step, build_plan, in_order
+from engine.graph.plan import Constant, Step, build_plan, in_order
+from engine.graph.ports import WrongValue
 from engine.graph.registry import NodeType, Registry
 
 DIGEST_BYTES = 16
@@ -31,8 +33,12 @@ def sign(steps: Iterable[Step], nonce: bytes = b"") -> None:
         kind = step.kind
         parts = step.parts
         for name, source, slot, element in step.wires:
-            part = b"@%s%s" % (source.digest, source.kind.output_names[slot].encode())
+            part = None if source.stands is None else _seen_through(source, kind, name)
+            if part is None:
+                part = b"@%s%s" % (source.digest, source.kind.output_names[slot].encode())
             parts[name] = part if element < 0 else b"%s[%d]" % (part, element)
+        if kind.passes:
+            step.stands = _stands(step)
         if kind.definition.changed is not None:
             parts[CHANGED] = changed_part(kind, step, nonce)
         pieces = [kind.header]
@@ -40,6 +46,28 @@ def sign(steps: Iterable[Step], nonce: bytes = b"") -> None:
         if not kind.deterministic:
             pieces.append(b"%s%s" % (nonce, step.id.encode("utf-8", "surrogatepass") if nonce else b""))
         step.digest = blake2b(b"".join(pieces), digest_size=DIGEST_BYTES).digest()
+
+
+def _stands(step: Step) -> Constant | bytes | None:
+    """What a node that passes its input on gives: the constant, or the signature part of the wire that leads to it."""
+    name = step.kind.passes
+    for wire in step.wires:
+        if wire[0] == name:
+            stands = wire[1].stands
+            return stands if isinstance(stands, Constant) else step.parts[name]
+    return Constant(step.literals[name]) if step.literals.get(name) is not None else None
+
+
+def _seen_through(source: Step, kind: NodeType, name: str) -> bytes | None:
+    """The signature part of an input that is wired to `source`; None when it can't take the constant as it stands."""
+    stands = source.stands
+    if not isinstance(stands, Constant):
+        return stands
+    port = kind.port(name)
+    try:
+        return port.read(stands.value)[1] if port is not None else None
+    except WrongValue:
+        return None
 
 
 def apply_pins(steps: Iterable[Step], pins: Mapping[str, str], cache: ValueCache) -> set[str]:
@@ -59,10 +87,11 @@ def apply_pins(steps: Iterable[Step], pins: Mapping[str, str], cache: ValueCache
 
 
 def changed_part(kind: NodeType, step: Step, nonce: bytes) -> bytes:
-    """What the node's `changed` function says of its literal inputs (linked ones are None, as not known yet)."""
+    """What the node's `changed` function says of its inputs; those not known before a run are None."""
     given: dict[str, Any] = dict.fromkeys(kind.ports)
     given.update(step.literals)
-    given.update(dict.fromkeys((wire[0] for wire in step.wires), None))
+    for wire in step.wires:
+        given[wire[0]] = wire[1].stands.value if isinstance(wire[1].stands, Constant) else None
     changed = kind.definition.changed
     if changed is None:
         return b""

@@ -199,6 +199,17 @@ class Artifact:
     facts: tuple[tuple[str, Any], ...] = field(default=())
 
 
+@dataclass(frozen=True)
+class ShapeInfo:
+    """The size of a picture, mask or latent before it is made. `width` and `height` are always in pixels: for a latent,
+    of the picture it stands for. `channels` None: not known, or a latent's own affair."""
+
+    batch: int
+    height: int
+    width: int
+    channels: int | None = None
+
+
 # Annotations for node signatures. IMAGE float32 [B,H,W,C] 0..1 sRGB, C 3 or 4; MASK float32 [B,H,W], 1 = edit.
 Image: TypeAlias = Annotated[npt.NDArray[np.float32], Socket("IMAGE")]
 Mask: TypeAlias = Annotated[npt.NDArray[np.float32], Socket("MASK")]

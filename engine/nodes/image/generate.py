@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 
 from engine.graph.node import In, NodeContext, node
-from engine.graph.values import Image
+from engine.graph.values import Image, ShapeInfo
 from engine.media.colours import colour_values, parse_colour
 from engine.nodes.image.scale import check_pixels
 
@@ -16,7 +16,18 @@ Edge = Annotated[int, In(minimum=1, maximum=16384, step=1)]
 Colour = Annotated[str, In(type="COLOUR")]
 
 
-@node("image.solid", category="Image/Make", outputs=("image",), title="Solid colour", search=("empty", "fill", "blank"))
+def _made(width: int | None, height: int | None, batch: int | None, **_: object) -> ShapeInfo | None:
+    return ShapeInfo(batch, height, width) if batch and height and width else None
+
+
+@node(
+    "image.solid",
+    category="Image/Make",
+    outputs=("image",),
+    title="Solid colour",
+    search=("empty", "fill", "blank"),
+    shapes=_made,
+)
 def solid(
     ctx: NodeContext,
     width: Edge = 512,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Annotated
 
 from engine.contracts.errors import InvalidRequest
 from engine.graph.node import In, NodeContext, node
-from engine.graph.values import Image
+from engine.graph.values import Image, ShapeInfo
 from engine.media.formats import MAX_PIXELS
 from engine.media.pixels import batched
 from engine.media.resize import METHODS, centre_crop_box, resize
@@ -16,7 +17,36 @@ Size = Annotated[int, In(minimum=0, maximum=16384, step=1)]
 Method = Annotated[str, In(choices=METHODS)]
 
 
-@node("image.scale", category="Image", outputs=("image",), title="Scale image", search=("resize", "upscale", "size"))
+def _edges(old_width: int, old_height: int, width: int, height: int) -> tuple[int, int]:
+    """The width and height to scale to, where 0 follows from the other so that the shape is kept."""
+    if not width and not height:
+        return old_width, old_height
+    new_width = width or max(1, round(old_width * height / old_height))
+    return new_width, height or max(1, round(old_height * width / old_width))
+
+
+def _scaled(image: ShapeInfo | None, width: int | None, height: int | None, **_: object) -> ShapeInfo | None:
+    if image is None or width is None or height is None:
+        return None
+    new_width, new_height = _edges(image.width, image.height, width, height)
+    return replace(image, width=new_width, height=new_height)
+
+
+def _scaled_by(image: ShapeInfo | None, factor: float | None, **_: object) -> ShapeInfo | None:
+    if image is None or factor is None:
+        return None
+    width, height = (max(1, round(edge * factor)) for edge in (image.width, image.height))
+    return replace(image, width=width, height=height)
+
+
+@node(
+    "image.scale",
+    category="Image",
+    outputs=("image",),
+    title="Scale image",
+    search=("resize", "upscale", "size"),
+    shapes=_scaled,
+)
 def scale(
     ctx: NodeContext,
     image: Image,
@@ -37,8 +67,7 @@ def scale(
     old_height, old_width = pictures.shape[1:3]
     if not width and not height:
         return pictures
-    width = width or max(1, round(old_width * height / old_height))
-    height = height or max(1, round(old_height * width / old_width))
+    width, height = _edges(old_width, old_height, width, height)
     check_pixels(width, height)
     if crop == "center":
         x, y, part_width, part_height = centre_crop_box(old_width, old_height, width, height)
@@ -46,7 +75,14 @@ def scale(
     return resize(pictures, width, height, method)
 
 
-@node("image.scale_by", category="Image", outputs=("image",), title="Scale image by", search=("resize", "upscale"))
+@node(
+    "image.scale_by",
+    category="Image",
+    outputs=("image",),
+    title="Scale image by",
+    search=("resize", "upscale"),
+    shapes=_scaled_by,
+)
 def scale_by(
     ctx: NodeContext,
     image: Image,

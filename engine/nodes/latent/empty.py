@@ -6,12 +6,23 @@ from typing import Annotated
 
 from engine.contracts.errors import InvalidRequest
 from engine.graph.node import In, NodeContext, node
-from engine.graph.values import Latent, LatentValue
+from engine.graph.values import Latent, LatentValue, ShapeInfo
 
 CELL = 8  # pixels; the sampler's family re-lays the latent where its own cells differ
 
 
-@node("latent.empty", category="Latent", outputs=("latent",), title="Empty latent", search=("EmptyLatentImage",))
+def _size(width: int | None, height: int | None, batch_size: int | None) -> ShapeInfo | None:
+    return ShapeInfo(batch_size, height, width) if width and height and batch_size else None
+
+
+@node(
+    "latent.empty",
+    category="Latent",
+    outputs=("latent",),
+    title="Empty latent",
+    search=("EmptyLatentImage",),
+    shapes=_size,
+)
 def empty(
     ctx: NodeContext,
     width: Annotated[int, In(minimum=64, maximum=16384, step=8)] = 512,

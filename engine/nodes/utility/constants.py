@@ -9,7 +9,14 @@ from engine.graph.node import In, NodeContext, node
 _LIMIT = 2**53  # whole numbers that JSON and every program reading it keep exactly
 
 
-@node("utility.integer", category="Utility", title="Whole number", outputs=("value",), search=("int", "constant"))
+@node(
+    "utility.integer",
+    category="Utility",
+    title="Whole number",
+    outputs=("value",),
+    passes="value",
+    search=("int", "constant"),
+)
 def integer(ctx: NodeContext, value: Annotated[int, In(minimum=-_LIMIT, maximum=_LIMIT)] = 0) -> int:
     """A whole number.
 
@@ -18,7 +25,14 @@ def integer(ctx: NodeContext, value: Annotated[int, In(minimum=-_LIMIT, maximum=
     return value
 
 
-@node("utility.number", category="Utility", title="Number", outputs=("value",), search=("float", "constant"))
+@node(
+    "utility.number",
+    category="Utility",
+    title="Number",
+    outputs=("value",),
+    passes="value",
+    search=("float", "constant"),
+)
 def number(ctx: NodeContext, value: float = 0.0) -> float:
     """A number.
 
@@ -27,7 +41,14 @@ def number(ctx: NodeContext, value: float = 0.0) -> float:
     return value
 
 
-@node("utility.text", category="Utility", title="Text", outputs=("value",), search=("string", "constant", "prompt"))
+@node(
+    "utility.text",
+    category="Utility",
+    title="Text",
+    outputs=("value",),
+    passes="value",
+    search=("string", "constant", "prompt"),
+)
 def text(ctx: NodeContext, value: Annotated[str, In(multiline=True)] = "") -> str:
     """A text.
 
@@ -36,7 +57,14 @@ def text(ctx: NodeContext, value: Annotated[str, In(multiline=True)] = "") -> st
     return value
 
 
-@node("utility.boolean", category="Utility", title="Yes or no", outputs=("value",), search=("bool", "switch"))
+@node(
+    "utility.boolean",
+    category="Utility",
+    title="Yes or no",
+    outputs=("value",),
+    passes="value",
+    search=("bool", "switch"),
+)
 def boolean(ctx: NodeContext, value: bool = False) -> bool:
     """Yes or no.
 
@@ -45,7 +73,14 @@ def boolean(ctx: NodeContext, value: bool = False) -> bool:
     return value
 
 
-@node("utility.choice", category="Utility", title="Choice", outputs=("value",), search=("combo", "constant"))
+@node(
+    "utility.choice",
+    category="Utility",
+    title="Choice",
+    outputs=("value",),
+    passes="value",
+    search=("combo", "constant"),
+)
 def choice(ctx: NodeContext, value: str = "") -> Annotated[str, In(type="COMBO")]:
     """A choice for inputs that offer a list, such as a sampler; checked against the list where it arrives.
 

@@ -47,7 +47,9 @@ def gate(ctx: NodeContext, value: Anything, is_open: bool = True) -> Anything:
     return value if is_open else Block("the gate is closed")
 
 
-@node("utility.reroute", category="Utility", title="Reroute", outputs=("value",), search=("relay", "dot"))
+@node(
+    "utility.reroute", category="Utility", title="Reroute", outputs=("value",), passes="value", search=("relay", "dot")
+)
 def reroute(ctx: NodeContext, value: Anything) -> Anything:
     """Pass a value on unchanged, to lay wires tidily.
 
