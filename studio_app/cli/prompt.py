@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.contracts.references import STARTER_NAME
 from studio_app.cli.console import print_json, require, say, whole_number
 
 if TYPE_CHECKING:
@@ -50,7 +51,9 @@ def run(args: argparse.Namespace) -> int:
     if args.seed is not None:
         text = expand(text, args.seed)
     prompt = parse(text, args.steps)
-    tokens = _tokens(prompt, app.models.find(args.model).path) if args.model or not args.json else {}
+    tokens = {}
+    if args.model or not args.json:
+        tokens = _tokens(prompt, app.models.find(args.model or STARTER_NAME).path)
     if args.json:
         print_json(prompt.to_json() | ({"tokens": tokens} if args.model else {}))
         return 0
