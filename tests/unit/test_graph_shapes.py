@@ -149,9 +149,11 @@ def signed(*nodes: Node, **more: Any) -> str:
     ],
 )
 def test_a_constant_wired_in_signs_as_the_value_itself(constant: str, value: Any, target: str, name: str) -> None:
-    rest: dict[str, Any] = {
-        "image.scale": {"image": "@p.image", "width": 8, "height": 8}, "utility.gate": {"value": "@p.image"},
-    }.get(target, {})  # fmt: skip
+    others_inputs: dict[str, dict[str, Any]] = {
+        "image.scale": {"image": "@p.image", "width": 8, "height": 8},
+        "utility.gate": {"value": "@p.image"},
+    }
+    rest = others_inputs.get(target, {})
     source = n("p", "t.picture")
     written = signed(source, n("s", target, **{**rest, name: value}))
     assert signed(source, n("c", constant, value=value), n("s", target, **{**rest, name: "@c.value"})) == written
