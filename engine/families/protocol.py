@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 
 from engine.graph.values import ConditioningEntry
+from engine.prompts.grammar import ParsedPrompt
 from engine.sampling.noise_space import NoiseSpace
 
 
@@ -86,8 +87,8 @@ class Family(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def encode_text(self, text: str, clip_skip: int = 0) -> EncodedText:
-        """The conditioning of a prompt. Raises InvalidRequest when `clip_skip` leaves no layer."""
+    def encode_text(self, text: str | ParsedPrompt, clip_skip: int = 0) -> EncodedText:
+        """The conditioning of a prompt; a str is taken literally. Raises InvalidRequest when `clip_skip` leaves no layer."""
         ...
 
     def bind(self, request: BindRequest) -> Bound:

@@ -12,9 +12,11 @@ from typing import Any
 import torch
 
 from engine.contracts.errors import InvalidRequest
+from engine.families.clip_prompts import encode_prompt
 from engine.families.protocol import BindRequest, Bound, EncodedText, LatentSpace
 from engine.graph.values import ConditioningEntry
-from engine.sampling.guidance import guided, is_plain, mixed
+from engine.prompts.grammar import ParsedPrompt, literal
+from engine.sampling.guidance import guided, is_composed, is_plain, mixed
 from engine.sampling.noise_space import NoiseSpace
 
 STANDARD_SCALING = 0.18215
@@ -55,17 +57,14 @@ class StableDiffusion15:
         return "unet"
 
     @torch.no_grad()
-    def encode_text(self, text: str, clip_skip: int = 0) -> EncodedText:
-        tokenizer, encoder = self._parts("tokenizer"), self._parts("text_encoder")
-        limit = int(tokenizer.model_max_length)
-        ids = tokenizer(
-            text, padding="max_length", max_length=limit, truncation=True, return_tensors="pt"
-        ).input_ids  # fmt: skip
-        all_ids = tokenizer(text, truncation=False, verbose=False).input_ids
-        ignored = tokenizer.decode(all_ids[limit - 1 : -1], skip_special_tokens=True) if len(all_ids) > limit else ""
-        embedding = self._run_encoder(encoder, ids.to(self._device), clip_skip)
-        entry = ConditioningEntry(embedding=embedding.float().cpu())
-        return EncodedText((entry,), tokens=len(all_ids) - 2, limit=limit - 2, ignored=ignored)
+    def encode_text(self, text: str | ParsedPrompt, clip_skip: int = 0) -> EncodedText:
+        prompt = literal(text) if isinstance(text, str) else text
+        encoder = self._parts("text_encoder")
+
+        def run(ids: torch.Tensor) -> torch.Tensor:
+            return self._run_encoder(encoder, ids.to(self._device), clip_skip).float().cpu()
+
+        return encode_prompt(prompt, self._parts("tokenizer"), run)
 
     def _run_encoder(self, encoder: Any, ids: torch.Tensor, clip_skip: int) -> torch.Tensor:
         layers = int(encoder.config.num_hidden_layers)
@@ -175,7 +174,7 @@ class _BoundUNet:
         self._unet, self._device, self._dtype = unet, device, dtype
         self._request, self._cfg = request, request.cfg
         batch = request.shape[0]
-        self._guide = request.cfg != 1.0 and bool(request.negative)
+        self._guide = (request.cfg != 1.0 or is_composed(request.positive)) and bool(request.negative)
         self._scale_embedding: torch.Tensor | None = None
         if unet.config.time_cond_proj_dim is not None:
             # A distilled (LCM) network is told the guidance scale instead of being run twice.
@@ -209,10 +208,10 @@ class _BoundUNet:
             embedding = entry.embedding.to(self._device, self._dtype).expand(x.shape[0], -1, -1)
             return self._forward(x, timestep, embedding, self._channels)
 
-        conditional = mixed(self._request.positive, fraction, x, one)
         if not self._guide:
-            return conditional
-        return guided(mixed(self._request.negative, fraction, x, one), conditional, self._cfg)
+            return mixed(self._request.positive, fraction, x, one)
+        unconditional = mixed(self._request.negative, fraction, x, one)
+        return guided(unconditional, mixed(self._request.positive, fraction, x, one, unconditional), self._cfg)
 
     def _forward(
         self, x: torch.Tensor, timestep: torch.Tensor, embedding: torch.Tensor, channels: torch.Tensor | None

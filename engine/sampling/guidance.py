@@ -9,6 +9,9 @@ import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 
 from engine.graph.values import ConditioningEntry
 
+# Name of the extra that marks the entries of one AND branch: (its number, its weight).
+BRANCH = "branch"
+
 
 def guided(unconditional: torch.Tensor, conditional: torch.Tensor, cfg: float) -> torch.Tensor:
     """u + s·(c − u) (2207.12598)."""
@@ -20,10 +23,40 @@ def is_plain(entries: Sequence[ConditioningEntry]) -> bool:
     if len(entries) != 1:
         return False
     entry = entries[0]
-    return entry.area is None and entry.mask is None and entry.steps == (0.0, 1.0)
+    return entry.area is None and entry.mask is None and entry.steps == (0.0, 1.0) and not is_composed(entries)
+
+
+def is_composed(entries: Sequence[ConditioningEntry]) -> bool:
+    """Whether AND branches with weights are among the prompts."""
+    return any(name == BRANCH for entry in entries for name, _ in entry.extras)
 
 
 def mixed(
+    entries: Sequence[ConditioningEntry],
+    fraction: float,
+    like: torch.Tensor,
+    predict: Callable[[ConditioningEntry], torch.Tensor],
+    base: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """What the network says to several prompts: b + Σ wᵢ·(cᵢ − b) over AND branches (2206.01714), b being `base`.
+
+    Without `base`, the unconditional answer, the branches' weighted mean. Entries of no branch are one of weight 1.
+    """
+    if not is_composed(entries):
+        return _mean(entries, fraction, like, predict)
+    branches: dict[tuple[int, float], list[ConditioningEntry]] = {}
+    for entry in entries:
+        branches.setdefault(dict(entry.extras).get(BRANCH, (-1, 1.0)), []).append(entry)
+    answers = [(weight, _mean(group, fraction, like, predict)) for (_, weight), group in branches.items()]
+    if base is None:
+        total = sum(weight for weight, _ in answers)
+        if abs(total) < 1e-6:  # weights that cancel have no mean
+            return answers[0][1]
+        return torch.stack([answer * (weight / total) for weight, answer in answers]).sum(dim=0)
+    return base + torch.stack([weight * (answer - base) for weight, answer in answers]).sum(dim=0)
+
+
+def _mean(
     entries: Sequence[ConditioningEntry],
     fraction: float,
     like: torch.Tensor,

@@ -9,6 +9,9 @@ from engine.contracts.errors import clip as shortened
 from engine.contracts.node_schema import Effects
 from engine.graph.node import In, NodeContext, node
 from engine.graph.values import Clip, Conditioning
+from engine.prompts.grammar import ParsedPrompt, literal, parse
+
+SYNTAXES = ("studio", "plain")
 
 
 @node(
@@ -19,13 +22,23 @@ from engine.graph.values import Clip, Conditioning
     effects=Effects(parallel_safe=False),
     search=("prompt", "CLIPTextEncode"),
 )
-def encode_text(ctx: NodeContext, clip: Clip, text: Annotated[str, In(multiline=True)] = "") -> Conditioning:
-    """Turn a prompt into conditioning.
+def encode_text(
+    ctx: NodeContext,
+    clip: Clip,
+    text: Annotated[str, In(multiline=True)] = "",
+    steps: Annotated[int, In(minimum=0, maximum=1000, advanced=True)] = 0,
+    syntax: Annotated[str, In(choices=SYNTAXES, advanced=True)] = "studio",
+) -> Conditioning:
+    """Turn a prompt into conditioning: (emphasis:1.2), [from:to:when], [a|b], BREAK and AND have their meaning.
 
     clip: the text encoders of a checkpoint
     text: what the picture should show, or for the negative side what it should not
+    steps: the sampler's, for prompts that change on the way; 0 leaves such changes unread
+    syntax: studio reads weights and schedules; plain takes every character as it is
     """
-    encoded = ctx.session.family(clip.weights).encode_text(text, clip.clip_skip)
+    prompt = parse(text, steps) if syntax == "studio" else literal(text)
+    _warn(ctx, prompt)
+    encoded = ctx.session.family(clip.weights).encode_text(prompt, clip.clip_skip)
     if encoded.ignored:
         ctx.log(
             f"The prompt has {encoded.tokens} tokens and this model reads {encoded.limit}; "
@@ -34,6 +47,28 @@ def encode_text(ctx: NodeContext, clip: Clip, text: Annotated[str, In(multiline=
         )
     entries: Conditioning = encoded.entries
     return entries
+
+
+def _warn(ctx: NodeContext, prompt: ParsedPrompt) -> None:
+    """Say what the prompt asks for and this node can't give."""
+    for lora in prompt.loras:
+        ctx.log(
+            f"The prompt asks for the LoRA “{shortened(lora.name, 60)}”. This version of the studio doesn't load LoRAs "
+            "named in a prompt, so the picture is made without it.",
+            level="warning",
+        )
+    for name in prompt.embeddings:
+        ctx.log(
+            f"The prompt names the embedding “{shortened(name, 60)}”. This version of the studio doesn't load "
+            "embeddings, so the name is read as words.",
+            level="warning",
+        )
+    if prompt.unused:
+        ctx.log(
+            "The prompt changes on the way, and this node doesn't know the number of steps: the changes are not made. "
+            "Give its input “steps” the sampler's number.",
+            level="warning",
+        )
 
 
 @node(
