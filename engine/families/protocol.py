@@ -88,7 +88,7 @@ class Family(Protocol):
     def device(self) -> torch.device: ...
 
     def encode_text(self, text: str | ParsedPrompt, clip_skip: int = 0) -> EncodedText:
-        """The conditioning of a prompt; a str is taken literally. Raises InvalidRequest when `clip_skip` leaves no layer."""
+        """The conditioning of a prompt, a str taken literally. Raises InvalidRequest when `clip_skip` leaves no layer."""
         ...
 
     def bind(self, request: BindRequest) -> Bound:
