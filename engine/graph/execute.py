@@ -21,7 +21,7 @@ from engine.graph.scheduler import Scheduler
 from engine.graph.services import CancelToken, Services
 from engine.graph.signatures import apply_pins, sign
 from engine.graph.subgraphs import Overrides
-from engine.graph.validate import NOTHING_TO_MAKE
+from engine.graph.validate import NOTHING_TO_MAKE, within
 from engine.graph.values import Artifact
 
 Outputs = dict[str, dict[str, Any]]
@@ -159,7 +159,7 @@ def _matters(problem: Problem, wanted: set[str], asked: Sequence[str], targets: 
     if not problem.node or problem.node in wanted or problem.code in ("duplicate_id", "unknown_target"):
         return True
     if asked:
-        return False
+        return within(problem, asked)
     return problem.code != "missing_input" or not targets
 
 

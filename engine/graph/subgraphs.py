@@ -120,6 +120,7 @@ class _Flattener:
         self.bypassed: dict[str, FlatNode] = {}
         self.opened: dict[str, tuple[Subgraph, str]] = {}
         self.seen: set[str] = set()
+        self.followed: dict[Link, Any] = {}
         self.port_memo: dict[str, tuple[list[tuple[str, str]], list[tuple[str, str]]]] = {}
 
     def run(self, nodes: tuple[Node, ...], prefix: str) -> Flat:
@@ -158,7 +159,7 @@ class _Flattener:
                 self.flat.nodes[node_id] = record
         for item in self.flat.nodes.values():
             item.inputs = {k: self._follow(v, item.id) if v.__class__ is Link else v for k, v in item.inputs.items()}
-        for node_id, (subgraph, scope) in self.opened.items():
+        for node_id, (subgraph, scope) in reversed(self.opened.items()):  # inside out: each link is followed one level
             if node_id not in self.muted:
                 self.flat.groups[node_id] = self._group_outputs(subgraph, scope, node_id)
         return self.flat
@@ -198,8 +199,17 @@ class _Flattener:
 
     def _follow(self, link: Link, asking: str) -> Link | Gone | Any:
         """Where a link leads once everything that is not a running node is looked through."""
+        said = len(self.flat.problems)
+        found = self._led(link, asking)
+        if len(self.flat.problems) == said:  # a problem is each asking node's own
+            self.followed[link] = found
+        return found
+
+    def _led(self, link: Link, asking: str) -> Link | Gone | Any:
         steps = 0
         while True:
+            if link in self.followed:
+                return self.followed[link]
             steps += 1
             if steps > len(self.seen) + 1:
                 self.flat.problems.append(

@@ -10,6 +10,7 @@ from engine.graph.plan import build_plan, in_order
 from engine.graph.registry import Registry
 from engine.graph.subgraphs import Overrides
 
+OPENING = ("subgraph_cycle", "unknown_subgraph", "too_large")  # of a subgraph that can't be opened
 NOTHING_TO_MAKE = Problem(
     "no_output", "nothing in it makes a picture or a file", "Add a node that saves or shows its result, or choose nodes"
 )
@@ -33,7 +34,14 @@ def problems(
     chosen = plan.targets(targets)
     needed = {s.id for s in in_order(chosen, plan.problems)}
     asked = set(targets)
-    return [p for p in plan.sorted_problems() if not p.node or p.node in needed or p.node in asked]
+    return [
+        p for p in plan.sorted_problems() if not p.node or p.node in needed or p.node in asked or within(p, targets)
+    ]
+
+
+def within(problem: Problem, targets: Sequence[str]) -> bool:
+    """Whether a problem lies in a subgraph that is a target, though it could not be opened so far as to be needed."""
+    return problem.code in OPENING and any(problem.node.startswith(f"{target}:") for target in targets)
 
 
 def check(workflow: Workflow, registry: Registry, targets: Sequence[str] = ()) -> None:
