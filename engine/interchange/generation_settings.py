@@ -10,6 +10,7 @@ from typing import Any
 from engine.contracts.job_spec import JobSpec, Sweep
 from engine.contracts.references import ModelRef
 from engine.contracts.workflow import Link, Node
+from engine.prompts.wildcards import expand
 
 
 @dataclass(frozen=True)
@@ -121,13 +122,19 @@ class _Graph:
     def above(self, start: str, wanted: Callable[[Node], bool]) -> Node | None:
         return next((node for node in self.walk(start) if wanted(node)), None)
 
-    def literal(self, node: Node | None, name: str) -> Any:
-        """The value of an input: its literal, or that of the constant it is linked to; None when it is computed."""
+    def literal(self, node: Node | None, name: str, depth: int = 8) -> Any:
+        """The value of an input: its literal, that of the constant it is linked to, or the choice a wildcard makes.
+
+        None when it is computed otherwise.
+        """
         value = node.inputs.get(name) if node else None
-        for _ in range(8):
+        for _ in range(depth):
             if not isinstance(value, Link):
                 return value
             source = self.nodes.get(value.node)
+            if source is not None and source.type == "text.wildcard":
+                text, seed = _text(self.literal(source, "text", depth - 1)), _whole(self.literal(source, "seed"))
+                return expand(text, seed or 0)
             if source is None or not source.type.startswith("utility."):
                 return None
             value = source.inputs.get("value")

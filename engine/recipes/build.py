@@ -13,6 +13,9 @@ from typing import Any
 from engine.contracts.errors import InvalidDocument, InvalidRequest, UnknownChoice
 from engine.contracts.job_spec import Binding, JobSpec, Sweep
 from engine.contracts.workflow import BlobRef, FormField, InputValue, Link, Node, Workflow
+from engine.prompts import schedule
+from engine.prompts.styles import merge_style
+from engine.prompts.wildcards import has_choices
 from engine.recipes.recommended import Recommended
 from engine.recipes.request import ImageRequest
 from engine.recipes.shapes import check_size
@@ -73,13 +76,14 @@ def request_of(spec: JobSpec) -> ImageRequest | None:
         resolved = _closed(request)
     except InvalidRequest:
         return None
-    rebuilt = _assemble(resolved, note.get("inpainting") is True, StyleText(*texts))
+    style = StyleText(*texts)
+    rebuilt = _assemble(resolved, note.get("inpainting") is True, style)
     if _inputs_of(rebuilt) == _inputs_of(spec):
         return request
-    return _request_of_run(request, rebuilt, spec)
+    return _request_of_run(request, style, rebuilt, spec)
 
 
-def _request_of_run(request: ImageRequest, whole: JobSpec, spec: JobSpec) -> ImageRequest | None:
+def _request_of_run(request: ImageRequest, style: StyleText, whole: JobSpec, spec: JobSpec) -> ImageRequest | None:
     """The request for one run of a job that ran several times: what a picture of it carries."""
     if _nodes_of(whole) != _nodes_of(spec):
         return None
@@ -87,7 +91,7 @@ def _request_of_run(request: ImageRequest, whole: JobSpec, spec: JobSpec) -> Ima
     for values in zip(*swept.values(), strict=True):
         run = dict(zip(swept, values, strict=True))
         if run == dict(spec.bindings):
-            count = run.get("latent.batch_size", min(request.count, BATCH_LIMIT) if request.init is None else 1)
+            count = run.get("latent.batch_size", min(request.count, _pass_limit(request, style)))
             return replace(request, seed=run["sampler.seed"], count=count)
     return None
 
@@ -148,14 +152,16 @@ def _assemble(resolved: _Resolved, inpainting: bool, style: StyleText) -> JobSpe
     if request.clip_skip:
         graph.add("clip_skip", "condition.clip_skip", "CLIP skip", clip=clip, skip=request.clip_skip)
         clip = Link("clip_skip", "clip")
-    graph.add("prompt", "condition.encode_text", "Prompt", clip=clip, text=join_texts(request.prompt, style.prompt))
-    graph.add(
-        "negative", "condition.encode_text", "Negative prompt",
-        clip=clip, text=join_texts(request.negative, style.negative),
-    )  # fmt: skip
-    positive, negative = Link("prompt", "conditioning"), Link("negative", "conditioning")
+    starts, sizes = _batches(request, _pass_limit(request, style))
     bindings: dict[str, Binding] = {}
-    starts, sizes = _batches(request)
+    for node_id, title, text in (
+        ("prompt", "Prompt", merge_style(request.prompt, style.prompt)),
+        ("negative", "Negative prompt", merge_style(request.negative, style.negative)),
+    ):
+        chooser = _add_prompt(graph, node_id, title, text, clip, resolved, starts[0])
+        if chooser and len(starts) > 1:
+            bindings[f"{chooser}.seed"] = Sweep(starts)
+    positive, negative = Link("prompt", "conditioning"), Link("negative", "conditioning")
     if request.init is None:
         graph.add(
             "latent", "latent.empty", "Empty latent",
@@ -204,6 +210,22 @@ _PICTURE = Link("scale", "image")
 _MASK = Link("mask", "mask")
 
 
+def _add_prompt(
+    graph: _Graph, node_id: str, title: str, text: str, clip: Link, resolved: _Resolved, seed: InputValue
+) -> str:
+    """A prompt's encoder; the id of the node that chooses among its wildcards, "" where it has none."""
+    chooser = f"{node_id}_choices" if has_choices(text) else ""
+    inputs: dict[str, InputValue] = {"clip": clip, "text": text}
+    if chooser:
+        graph.add(chooser, "text.wildcard", f"{title} choices", text=text, seed=seed)
+        inputs["text"] = Link(chooser, "text")
+    # Other prompts are encoded alike whatever the steps are, so that another number of them encodes nothing anew.
+    if chooser or schedule.read(text).groups:
+        inputs["steps"] = resolved.steps
+    graph.add(node_id, "condition.encode_text", title, **inputs)
+    return chooser
+
+
 def _add_picture(graph: _Graph, init: BlobRef, resolved: _Resolved) -> None:
     graph.add("picture", "image.load", "Picture", image=init)
     graph.add(
@@ -238,20 +260,19 @@ def _add_mask(graph: _Graph, mask: BlobRef, resolved: _Resolved, inpainting: boo
     return positive, negative, Link("latent", "latent"), mask_link
 
 
-def _batches(request: ImageRequest) -> tuple[tuple[InputValue, ...], tuple[InputValue, ...]]:
+def _pass_limit(request: ImageRequest, style: StyleText) -> int:
+    """How many pictures one pass makes: one where each picture has a start, or choices in its prompt, of its own."""
+    texts = (merge_style(request.prompt, style.prompt), merge_style(request.negative, style.negative))
+    return BATCH_LIMIT if request.init is None and not any(map(has_choices, texts)) else 1
+
+
+def _batches(request: ImageRequest, limit: int) -> tuple[tuple[InputValue, ...], tuple[InputValue, ...]]:
     """(first seeds, batch sizes) of the passes that make the request's pictures; item i of all has seed + i."""
-    limit = BATCH_LIMIT if request.init is None else 1
     starts = range(0, request.count, limit)
     return (
         tuple((request.seed + start) % (MAX_SEED + 1) for start in starts),
         tuple(min(limit, request.count - start) for start in starts),
     )
-
-
-def join_texts(text: str, addition: str) -> str:
-    """The prompt with a style's words after it."""
-    text, addition = text.strip().rstrip(",").rstrip(), addition.strip()
-    return f"{text}, {addition}" if text and addition else text or addition
 
 
 def title_of(prompt: str, limit: int = 60) -> str:
@@ -286,11 +307,15 @@ class _Graph:
 
 _FORM: tuple[FormField, ...] = (
     FormField(node="prompt", input="text", label="Prompt"),
+    FormField(node="prompt_choices", input="text", label="Prompt"),
     FormField(node="negative", input="text", label="Negative prompt"),
+    FormField(node="negative_choices", input="text", label="Negative prompt"),
     FormField(node="picture", input="image", label="Picture"),
     FormField(node="mask_picture", input="image", label="Mask"),
     FormField(node="sampler", input="seed", label="Seed"),
     FormField(node="sampler", input="denoise", label="Strength"),
+    FormField(node="prompt_choices", input="seed", label="Seed of the choices", advanced=True),
+    FormField(node="negative_choices", input="seed", label="Seed of the negative choices", advanced=True),
     FormField(node="latent", input="width", label="Width", advanced=True),
     FormField(node="latent", input="height", label="Height", advanced=True),
     FormField(node="scale", input="width", label="Width", advanced=True),

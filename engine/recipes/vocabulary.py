@@ -6,7 +6,11 @@ import re
 from collections.abc import Collection
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
-_EMBEDDING = re.compile(r"<[^<>]*>")
+# What is not words: tags (also one still being typed), wildcards' names, embeddings, the numbers of choices, BREAK.
+_GRAMMAR = re.compile(
+    r"<\w+:[^<>]*(?:>|$)|<[^<>]*>|__[\w.-][\w./ -]{0,118}?__"
+    r"|\b[Ee]mbedding:[^\s,;()\[\]{}|<>\"]+|\d+(?:-\d+)?\$\$|\bBREAK\b"
+)
 
 # Words that carry no picture of their own; a model does nothing wrong by passing over them.
 _FUNCTION_WORDS = frozenset(
@@ -18,14 +22,15 @@ _FUNCTION_WORDS = frozenset(
 def unknown_words(prompt: str, vocabulary: Collection[str]) -> list[str]:
     """The words of `prompt` outside `vocabulary`, in order, once each, as the person wrote them.
 
-    An empty vocabulary means that the model reads ordinary language: nothing is unknown. Weights and brackets
-    ("(red:1.2)") and <lora:…> marks are not words; a plural is known when its singular is.
+    An empty vocabulary means that the model reads ordinary language: nothing is unknown. What the prompt grammar reads
+    as something else is no word: brackets, weights and steps ("(red:1.2)"), <lora:…> and other tags, __wildcards__,
+    embeddings, BREAK and AND. A plural is known when its singular is.
     """
     if not vocabulary:
         return []
     known = {word.lower() for word in vocabulary}
     found: dict[str, str] = {}
-    for match in _WORD.finditer(_EMBEDDING.sub(" ", prompt)):
+    for match in _WORD.finditer(_GRAMMAR.sub(" ", prompt)):
         word = match.group()
         lower = word.lower().replace("’", "'")
         if lower in _FUNCTION_WORDS or any(form in known for form in _forms(lower)):

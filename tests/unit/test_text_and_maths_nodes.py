@@ -14,6 +14,7 @@ from engine.contracts.errors import InvalidRequest
 from engine.graph.node import NodeContext
 from engine.nodes.maths import arithmetic
 from engine.nodes.text import compose, match, wildcard
+from engine.prompts import wildcards
 
 CTX = cast(NodeContext, None)  # none of these nodes looks at its context
 
@@ -66,19 +67,20 @@ def test_dangerous_and_broken_patterns_are_refused_in_a_sentence(pattern: str) -
 
 def test_wildcards_choose_by_seed_and_nest() -> None:
     text = "a {red|green|blue} {cat|{big|small} dog}"
-    results = {wildcard.expand(text, seed) for seed in range(200)}
-    assert wildcard.expand(text, 3) == wildcard.expand(text, 3)
+    results = {wildcards.expand(text, seed) for seed in range(200)}
+    assert wildcards.expand(text, 3) == wildcards.expand(text, 3)
     assert {r.split()[1] for r in results} == {"red", "green", "blue"}
     assert any("big dog" in r for r in results)
-    two = wildcard.expand("{2$$a|b|c}", 1)
+    two = wildcards.expand("{2$$a|b|c}", 1)
     assert len(two.split(", ")) == 2
-    assert wildcard.expand("{2$$ and $$a|b}", 5) == "a and b"
-    assert wildcard.expand(r"\{a|b\}", 0) == "{a|b}"
+    assert wildcards.expand("{2$$ and $$a|b}", 5) == "a and b"
+    assert wildcards.expand(r"\{a|b\}", 0) == "{a|b}"
+    assert wildcard.wildcard(CTX, text, 3) == wildcards.expand(text, 3)
 
 
 @given(st.text(alphabet="{}|$a1\\-, ", max_size=60), st.integers(0, 2**63 - 1))
 def test_no_wildcard_text_raises(text: str, seed: int) -> None:
-    assert isinstance(wildcard.expand(text, seed), str)
+    assert isinstance(wildcards.expand(text, seed), str)
 
 
 @pytest.mark.parametrize(
