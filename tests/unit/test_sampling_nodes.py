@@ -256,7 +256,7 @@ def test_a_long_prompt_says_what_is_not_read(starter: Any) -> None:
     starter.logs.clear()
     encode_text(starter, clip, "red circle " * 5000)
     assert len(starter.logs) == 1
-    assert "10000 tokens and this model reads 38" in starter.logs[0]
+    assert "10000 tokens and this model reads 608" in starter.logs[0]
     starter.logs.clear()
     assert encode_text(starter, clip, "")[0].embedding.shape[1] == 40
     assert not starter.logs
