@@ -150,7 +150,7 @@ def _sd15(path: Path, parts: Mapping[str, str]) -> ModelInfo:
         weights = weights_of(path, part)
         header = read_header(weights)
         config = (path / part / "config.json").read_bytes()
-        for piece in (part.encode(), config, header.raw, *_sampled(weights)):
+        for piece in (part.encode(), config, header.raw, *sampled(weights)):
             digest.update(len(piece).to_bytes(8, "little") + piece)
         size += weights.stat().st_size
         parameters += header.parameters
@@ -184,7 +184,7 @@ def _sd15(path: Path, parts: Mapping[str, str]) -> ModelInfo:
     )
 
 
-def _sampled(weights: Path) -> list[bytes]:
+def sampled(weights: Path) -> list[bytes]:
     """The size of a file and 16 blocks of 4 KiB spread evenly over it."""
     size = weights.stat().st_size
     pieces = [str(size).encode()]
