@@ -32,6 +32,7 @@ from studio_app.store.store import Recovery, Store
 from studio_app.styles import Styles
 
 if TYPE_CHECKING:
+    from engine.graph.cache import ValueCache
     from engine.graph.registry import Registry
     from engine.graph.services import Services
 
@@ -69,6 +70,7 @@ class Application:
         self._registry = registry
         self._said_of_plugins: set[str] = set()
         self._recorder = Recorder()
+        self._keeps = library_dir is None
         self._store = Store(library_dir or self.paths.data)
         self._ready = threading.Event()
         self._store_open = False
@@ -155,7 +157,6 @@ class Application:
             self.notifications.post("error", sentence)
 
     def _open_lane(self) -> None:
-        from engine.graph.cache import ValueCache
         from engine.graph.registry import Registry
         from engine.graph.services import Services
         from engine.worker.in_process import EngineLane
@@ -171,7 +172,7 @@ class Application:
         def services() -> Services:
             return Services(blobs=blobs, models=locator, session=session, device=choice)
 
-        cache = ValueCache(self.settings.get("engine.cache_mib") * 2**20)
+        cache = self.result_cache()
         given = self._registry
         lane = EngineLane(
             services, (given or Registry.builtin)(), cache, warm_up=self._warm_up,
@@ -179,6 +180,13 @@ class Application:
         )  # fmt: skip
         lane.start()
         self.engine.attach(lane)
+
+    def result_cache(self) -> ValueCache:
+        """The engine's kept results, as it finds them at a start. A library that is thrown away keeps none on disk."""
+        from studio_app.results_cache import open_cache
+
+        folder = self.paths.cache / "results" if self._keeps else None
+        return open_cache(self.settings.get("engine.cache_mib") * 2**20, folder, self.settings.get("engine.device"))
 
     def _warm_up(self, services: Services) -> None:
         """Load the model that the next picture will most likely ask for."""

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from engine.contracts.codec import MAX_DOCUMENT_BYTES
-from engine.contracts.errors import InvalidDocument
+from engine.contracts.errors import InvalidDocument, clip
 from engine.contracts.job_spec import JobSpec, Sweep
-from engine.contracts.workflow import Workflow
+from engine.contracts.workflow import InputValue, Workflow
 from engine.interchange import infotext
 from engine.interchange.comfyui.importer import import_comfyui, looks_like_comfyui
 from engine.interchange.comfyui.report import Imported, ImportReport
@@ -137,8 +137,6 @@ def _from_document(data: bytes, name: str) -> Imported:
 
 
 def _from_value(value: Any, whole: str, name: str) -> Imported:
-    if looks_like_comfyui(value):
-        return import_comfyui(value, name)
     if isinstance(value, dict):
         if value.get("format") in (Workflow.format, JobSpec.format):
             plain, repairs = cleaned(value, name)
@@ -146,8 +144,11 @@ def _from_value(value: Any, whole: str, name: str) -> Imported:
             imported.report.warnings[:0] = repairs
             return imported
         inside = {key: _parsed(value[key], name) for key in ("workflow", "prompt") if key in value}
-        if any(looks_like_comfyui(item) for item in inside.values()):
+        inside = {key: item for key, item in inside.items() if looks_like_comfyui(item)}
+        if inside:
             return _from_comfyui(inside.get("workflow"), inside.get("prompt"), name)
+        if looks_like_comfyui(value):
+            return import_comfyui(value, name)
         texts = {str(key): item for key, item in value.items() if isinstance(item, str)}
         for key, raw in _METADATA_OF_KEYS.items():
             if key in value:
@@ -176,16 +177,23 @@ def _our_spec(value: Any, name: str) -> JobSpec:
 def _of_our_own(spec: JobSpec) -> Imported:
     """This studio's own: the workflow, with a job's values laid into it."""
     report = ImportReport()
-    nodes = []
-    for node in spec.workflow.nodes:
-        laid = {}
-        for key, binding in spec.bindings.items():
-            node_id, _, input_name = key.rpartition(".")
-            if node_id == node.id:
-                laid[input_name] = binding.values[0] if isinstance(binding, Sweep) else binding
-                if isinstance(binding, Sweep):
-                    report.warn(f"“{key}” ran through {len(binding.values)} values; the workflow has the first.")
-        nodes.append(replace(node, inputs={**node.inputs, **laid}) if laid else node)
-    levels = (tuple(nodes), *(s.nodes for s in spec.workflow.subgraphs))
-    report.nodes = sum(len(level) for level in levels)
-    return Imported(replace(spec.workflow, nodes=tuple(nodes)), report)
+    workflow, swept = with_bindings(spec)
+    report.warnings += swept
+    report.nodes = len(workflow.nodes) + sum(len(subgraph.nodes) for subgraph in workflow.subgraphs)
+    return Imported(workflow, report)
+
+
+def with_bindings(spec: JobSpec) -> tuple[Workflow, list[str]]:
+    """A job's workflow with its values laid in, and a sentence for each sweep, of which the first value counts."""
+    laid: dict[str, dict[str, InputValue]] = {}
+    sentences = []
+    for key, binding in spec.bindings.items():
+        node_id, _, name = key.rpartition(".")
+        laid.setdefault(node_id, {})[name] = binding.values[0] if isinstance(binding, Sweep) else binding
+        if isinstance(binding, Sweep):
+            sentences.append(f"“{clip(key)}” runs through {len(binding.values)} values; the first one stands here.")
+    nodes = tuple(
+        replace(node, inputs={**node.inputs, **laid[node.id]}) if node.id in laid else node
+        for node in spec.workflow.nodes
+    )
+    return replace(spec.workflow, nodes=nodes), sentences

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.contracts.errors import EXIT_CANCELLED, EXIT_FAILED, TesseraError
-from studio_app.cli import bench, doctor, generate, models, nodes, prompt, run, validate
+from studio_app.cli import bench, doctor, explain, export, generate, import_file, models, nodes, prompt, run, validate
 from studio_app.cli.console import PROGRAM, Parser, print_json, remark
 from studio_app.version import VERSION
 
-COMMANDS = (generate, run, validate, nodes, models, prompt, doctor, bench)
+COMMANDS = (generate, run, validate, explain, import_file, export, nodes, models, prompt, doctor, bench)
 
 EXIT_CODES = """\
 exit codes:

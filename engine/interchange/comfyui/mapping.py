@@ -36,7 +36,7 @@ class ClassMapping:
     type: str
     inputs: dict[str, InputMapping]
     outputs: tuple[str, ...]
-    fixed: dict[str, str]
+    fixed: dict[str, str | bool]
 
     def input(self, name: str) -> InputMapping:
         return self.inputs.get(name) or InputMapping(name)
@@ -67,7 +67,7 @@ def mappings() -> dict[str, ClassMapping]:
                 ours,
                 dict(_input(item) for item in items if not item.startswith("+")),
                 tuple(outputs.split()),
-                dict(_pair(item[1:]) for item in items if item.startswith("+")),
+                dict(_fixed(item[1:]) for item in items if item.startswith("+")),
             )
     return table
 
@@ -100,6 +100,11 @@ def _input(item: str) -> tuple[str, InputMapping]:
     comfy, target = _pair(item)
     name, _, form = target.partition("@")
     return comfy, InputMapping("" if name == "-" else name, form)
+
+
+def _fixed(item: str) -> tuple[str, str | bool]:
+    name, value = _pair(item)
+    return name, {"true": True, "false": False}.get(value, value)
 
 
 def _pair(item: str) -> tuple[str, str]:

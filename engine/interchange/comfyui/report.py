@@ -45,19 +45,16 @@ class ModelHint:
 
     def what_to_do(self) -> str:
         """One sentence: where the model comes from and where it goes."""
-        noun = (
-            "an embedding" if self.kind == "embedding" else "a model" if self.kind == "other" else _with_article(self)
-        )
         source = f"get it from {self.url}" if self.url else "the file does not say where it comes from"
+        noun = _NOUNS.get(self.kind, f"a {self.kind.replace('_', ' ')}")
         return f"“{clip(self.name)}” ({noun}) is not among your models; {source}, or choose another one in its place."
 
 
 _HEX = "0123456789abcdef"
-
-
-def _with_article(hint: ModelHint) -> str:
-    words = hint.kind.replace("_", " ")
-    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+_NOUNS = {
+    "embedding": "an embedding", "lora": "a LoRA", "vae": "a VAE", "controlnet": "a ControlNet", "other": "a model",
+    "ip_adapter": "an IP-Adapter", "upscaler": "an upscaler",
+}  # fmt: skip
 
 
 @dataclass
