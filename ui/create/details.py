@@ -24,8 +24,9 @@ class Details(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        outer = Column(self, spacing=1, margins=(2, 2, 2, 2))
-        outer.addWidget(Label("Details", "heading"))
+        outer = Column(self, spacing=1, margins=(2, 1.5, 2, 2))
+        self._title = Label("Details", "heading")
+        outer.addWidget(self._title)
         scroll = QScrollArea()
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setWidgetResizable(True)
@@ -51,6 +52,7 @@ class Details(QWidget):
     @Slot()
     def _rescale(self) -> None:
         self.setMinimumWidth(theme.px(WIDTH))
+        self._title.setMinimumHeight(theme.px(32))  # in line with the titles beside it, which have tools
 
     def show_record(self, record: ResultRecord | None) -> None:
         if record is not None and record == self._record:

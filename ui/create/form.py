@@ -106,7 +106,9 @@ class CreateForm(QWidget):
         start = Section("Start from a picture")
         start.add(self.start)
         for section in (prompt, styles, shape, self.quantity, start, self.advanced_fold):
-            section.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+            section.setSizePolicy(
+                QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum
+            )  # the column scrolls instead
             column.addWidget(section)
         column.addStretch(1)
         self._scroll.setWidget(self._inside)

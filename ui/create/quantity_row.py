@@ -11,7 +11,7 @@ from studio_app.documents.create_session import CreateSession, SessionChange
 from ui import theme
 from ui.create.form_parts import Field
 from ui.widgets.arithmetic import evaluate
-from ui.widgets.basics import IconButton, describe
+from ui.widgets.basics import IconButton, describe, tab_to_chosen
 from ui.widgets.layouts import Column, Row
 
 MAX_PICTURES = 8
@@ -38,6 +38,7 @@ class CountPicker(QWidget):
         for other in self._group.buttons():
             other.setChecked(other is button)
         self._group.setExclusive(True)
+        tab_to_chosen(self._group)
 
     def button(self, count: int) -> QAbstractButton:
         return self._group.button(count)

@@ -123,6 +123,7 @@ class ResultsPanel(QWidget):
         header = Row(spacing=0.5, margins=(2, 1.5, 2, 0.5))
         header.addWidget(self.back)
         header.addWidget(self.title, 1)
+        header.addSpacing(theme.space(1))
         header.addWidget(self.tile_size)
         header.addSpacing(theme.space(1))
         for button in self.action_buttons.values():

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QAbstractButton, QButtonGroup, QSizePolicy, QWidge
 
 from engine.recipes.shapes import Shape
 from ui import theme
-from ui.widgets.basics import describe
+from ui.widgets.basics import describe, tab_to_chosen
 from ui.widgets.layouts import Row
 
 
@@ -94,6 +94,7 @@ class ShapePicker(QWidget):
             self._group.setExclusive(True)
         else:
             self._buttons[shape.id].setChecked(True)
+        tab_to_chosen(self._group)
 
     def button(self, shape_id: str) -> ShapeButton:
         """The button of a shape. Raises KeyError."""

@@ -20,7 +20,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QAbstractButton, QButtonGroup, QGridLayout, QSizePolicy, QWidget
 
 from ui import theme
-from ui.widgets.basics import describe
+from ui.widgets.basics import describe, tab_to_chosen
 
 PICTURE_HEIGHT = 46
 CARD_WIDTH = 76
@@ -139,6 +139,7 @@ class StyleCards(QWidget):
             return
         self._choice = style if style in self._cards else next(iter(self._cards))
         self._cards[self._choice].setChecked(True)
+        tab_to_chosen(self._group)
         self._arrange()
 
     def show_all(self, every: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from PySide6.QtCore import QSize, Qt, Slot
 from PySide6.QtGui import QFont, QPainter, QPaintEvent, QResizeEvent
-from PySide6.QtWidgets import QLabel, QPushButton, QSizePolicy, QToolButton, QWidget
+from PySide6.QtWidgets import QButtonGroup, QLabel, QPushButton, QSizePolicy, QToolButton, QWidget
 
 from ui import theme
 
@@ -40,6 +40,16 @@ def set_property(widget: QWidget, name: str, value: object) -> None:
     widget.setProperty(name, value)
     widget.style().unpolish(widget)
     widget.style().polish(widget)
+
+
+def tab_to_chosen(group: QButtonGroup) -> None:
+    """Let Tab go to the chosen button of a group, or to its first, and arrows to the others.
+
+    Qt sees to this only when a button gets the focus; a choice that was made elsewhere would be out of Tab's reach.
+    """
+    chosen = group.checkedButton() or next(iter(group.buttons()), None)
+    for button in group.buttons():
+        button.setFocusPolicy(Qt.FocusPolicy.StrongFocus if button is chosen else Qt.FocusPolicy.ClickFocus)
 
 
 class Label(QLabel):

@@ -114,6 +114,11 @@ class EmptyState(QWidget):
         self._words.setVisible(not hidden)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Where there is little room the picture goes, so that the words and the button are whole."""
+        """Where there is little room the icon goes, then the explanation: what is left is whole."""
         super().resizeEvent(event)
-        self.icon.setVisible(self.height() >= theme.px(200))
+        width = self.width() - 2 * theme.space(3)
+        button = self.button.sizeHint().height() if self.button.isVisibleTo(self) else 0
+        room = self.height() - 2 * theme.space(3) - self.title.heightForWidth(width) - button - 3 * theme.space(1)
+        words = self.detail.heightForWidth(width) if self.detail.text() else 0
+        self.detail.setVisible(0 < words <= room)
+        self.icon.setVisible(room - words >= self.icon.height() + 2 * theme.space(1))

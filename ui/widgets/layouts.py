@@ -99,6 +99,8 @@ class Flow(QLayout):
         gap = theme.space(self._steps)
         x, y, line = rect.x(), rect.y(), 0
         for item in self._items:
+            if item.isEmpty():  # hidden
+                continue
             hint = item.sizeHint()
             if x + hint.width() > rect.right() + 1 and line:
                 x, y, line = rect.x(), y + line + gap, 0
