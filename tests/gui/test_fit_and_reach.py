@@ -89,9 +89,9 @@ def clipped(window: MainWindow) -> list[str]:
     buttons: list[QPushButton | QToolButton] = [*window.findChildren(QPushButton), *window.findChildren(QToolButton)]
     for button in buttons:
         if button.isVisible() and button.text() and not isinstance(button, SearchButton):
-            width, room = _words_and_room(button)
-            if width > room + 1:
-                found.append(f"button {button.text()!r}: {width} in {room}")
+            width, there = _words_and_room(button)
+            if width > there + 1:
+                found.append(f"button {button.text()!r}: {width} in {there}")
     for widget in window.findChildren(QWidget):
         parent = widget.parentWidget()
         if widget.isVisible() and isinstance(widget, QAbstractButton | QLineEdit | QComboBox | QLabel) and parent:
