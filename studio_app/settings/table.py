@@ -99,7 +99,8 @@ TABLE: tuple[Setting, ...] = (
     Setting("create.live_preview", "bool", True, "Live preview", "Shows the picture forming while it is made."),
     Setting(
         "create.megapixels", "float", 0.0, "Picture area (megapixels)",
-        "The area that every shape keeps to. 0 uses each model's own best size.", minimum=0.0, maximum=16.0,
+        "The area that every shape keeps to, where the model can make it; 0 is each model's best.",
+        minimum=0.0, maximum=16.0,
     ),
     Setting(
         "generation.output_folder", "path", "", "Save pictures in",

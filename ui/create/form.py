@@ -106,9 +106,8 @@ class CreateForm(QWidget):
         start = Section("Start from a picture")
         start.add(self.start)
         for section in (prompt, styles, shape, self.quantity, start, self.advanced_fold):
-            section.setSizePolicy(
-                QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum
-            )  # the column scrolls instead
+            # Never smaller than it wants to be: where there is no room the column scrolls.
+            section.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
             column.addWidget(section)
         column.addStretch(1)
         self._scroll.setWidget(self._inside)
