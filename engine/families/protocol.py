@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import torch
 
-from engine.graph.values import ConditioningEntry
+from engine.graph.values import ConditioningEntry, Patch
 from engine.prompts.grammar import ParsedPrompt
 from engine.sampling.noise_space import NoiseSpace
 
@@ -42,6 +42,9 @@ class BindRequest:
     shape     of the latent, [B, C, h, w]
     cfg       guidance: u + s·(c − u); 1 leaves the unconditional pass out
     inpaint   (mask [B or 1, 1, h, w], masked-picture latent [B or 1, C, h, w]) for models with channels for them
+    patches   of the model handle, in order
+    noise     the noise space as the patches leave it; None: the model's own
+    style, middle, cfg_2   as GuiderValue's
     """
 
     positive: tuple[ConditioningEntry, ...]
@@ -49,6 +52,11 @@ class BindRequest:
     cfg: float
     shape: tuple[int, int, int, int]
     inpaint: tuple[torch.Tensor, torch.Tensor] | None = None
+    patches: tuple[Patch, ...] = ()
+    noise: NoiseSpace | None = None
+    style: str = "cfg"
+    middle: tuple[ConditioningEntry, ...] = ()
+    cfg_2: float = 1.0
 
 
 class Bound(Protocol):
@@ -73,21 +81,33 @@ class EncodedText:
     ignored: str = ""
 
 
-class Family(Protocol):
-    """A loaded model of one family. Parts load when first asked for."""
-
-    name: str
+class Autoencoder(Protocol):
+    """Between pictures and latents."""
 
     @property
     def latent_space(self) -> LatentSpace: ...
 
     @property
-    def noise_space(self) -> NoiseSpace: ...
-
-    @property
     def device(self) -> torch.device: ...
 
-    def encode_text(self, text: str | ParsedPrompt, clip_skip: int = 0) -> EncodedText:
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """float32 [B, 3, H, W] in −1..1 → latents in model space, the mean of the encoder's distribution."""
+        ...
+
+    def decode(self, samples: torch.Tensor) -> torch.Tensor:
+        """Latents in model space → float32 [B, 3, H, W] in about −1..1."""
+        ...
+
+
+class Family(Autoencoder, Protocol):
+    """A loaded model of one family. Parts load when first asked for."""
+
+    name: str
+
+    @property
+    def noise_space(self) -> NoiseSpace: ...
+
+    def encode_text(self, text: str | ParsedPrompt, clip_skip: int = 0, patches: tuple[Patch, ...] = ()) -> EncodedText:
         """The conditioning of a prompt, a str taken literally. Raises InvalidRequest when `clip_skip` leaves no layer."""
         ...
 
@@ -97,14 +117,6 @@ class Family(Protocol):
 
     def network_for(self, sigma: float) -> str:
         """Which of the family's denoisers works at this noise level (some have two experts, or a refiner)."""
-        ...
-
-    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """float32 [B, 3, H, W] in −1..1 → latents in model space, the mean of the encoder's distribution."""
-        ...
-
-    def decode(self, samples: torch.Tensor) -> torch.Tensor:
-        """Latents in model space → float32 [B, 3, H, W] in about −1..1."""
         ...
 
     def meta_inputs(self, shape: tuple[int, int, int, int]) -> Mapping[str, tuple[int, ...]]:

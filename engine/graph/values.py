@@ -27,7 +27,7 @@ class Socket:
 
 @dataclass(frozen=True)
 class LatentValue:
-    """samples: float32 CPU tensor [B, C, h, w] in the family's model space (already scaled).
+    """samples: float32 CPU tensor [B, C, h, w], or [B, C, frames, h, w] of videos, in the family's model space (already scaled).
 
     space       latent space id, e.g. "sd15" (4 channels, factor 8); families refuse latents of another space
     noise_mask  float32 CPU tensor [B or 1, 1, h, w] in 0..1, 1 = redraw; None = everything
@@ -82,12 +82,16 @@ class ModelHandle:
 
 @dataclass(frozen=True)
 class TextEncoderHandle:
-    """The text encoders of a checkpoint. clip_skip counts layers left out from the end (0 = none)."""
+    """The text encoders of a checkpoint, or one loaded apart with `more` beside it.
+
+    clip_skip counts layers left out from the end (0 = none).
+    """
 
     weights: ModelRef
     family: str
     clip_skip: int = 0
     patches: tuple[Patch, ...] = ()
+    more: tuple[ModelRef, ...] = ()
 
 
 @dataclass(frozen=True)

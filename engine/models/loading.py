@@ -9,9 +9,12 @@ from typing import Any
 import torch
 
 from engine.contracts.errors import InvalidDocument, MissingModel, TesseraError, clip
-from engine.models.fingerprint import read_config, require_part, weights_of
+from engine.models.fingerprint import check_safe, read_config, require_part, weights_of
+from engine.models.interruptible import read_ahead
 from engine.models.safetensors_header import read_header
 from engine.sampling.noise_space import NoiseSpace
+
+_CLASSES = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL", "controlnet": "ControlNetModel"}
 
 
 def load_part(folder: Path, part: str, device: torch.device, dtype: torch.dtype) -> Any:
@@ -26,10 +29,15 @@ def load_part(folder: Path, part: str, device: torch.device, dtype: torch.dtype)
     if part == "scheduler":
         path = folder / part / "scheduler_config.json"
         return NoiseSpace.from_config(read_config(path), str(path))
+    return _built(folder, part, part, device, dtype)
+
+
+def _built(folder: Path, part: str, kind: str, device: torch.device, dtype: torch.dtype) -> Any:
     weights = weights_of(folder, part)
     read_header(weights)
     try:
-        module = _module(folder, part, weights, dtype)
+        read_ahead(weights)
+        module = _module(folder, part, kind, weights, dtype)
     except TesseraError:
         raise
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
@@ -41,9 +49,9 @@ def load_part(folder: Path, part: str, device: torch.device, dtype: torch.dtype)
     return module.eval().to(device)
 
 
-def _module(folder: Path, part: str, weights: Path, dtype: torch.dtype) -> Any:
+def _module(folder: Path, part: str, kind: str, weights: Path, dtype: torch.dtype) -> Any:
     variant = "fp16" if weights.name.endswith(".fp16.safetensors") else None
-    if part == "text_encoder":
+    if kind == "text_encoder":
         from transformers import CLIPTextModel
         from transformers.utils import logging
 
@@ -51,10 +59,9 @@ def _module(folder: Path, part: str, weights: Path, dtype: torch.dtype) -> Any:
         return CLIPTextModel.from_pretrained(
             folder / part, local_files_only=True, use_safetensors=True, variant=variant, dtype=dtype
         )
-    from diffusers import AutoencoderKL, UNet2DConditionModel
+    import diffusers
 
-    kind = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}[part]
-    module, report = kind.from_pretrained(
+    module, report = getattr(diffusers, _CLASSES[kind]).from_pretrained(
         folder / part, local_files_only=True, use_safetensors=True, variant=variant, torch_dtype=dtype,
         low_cpu_mem_usage=True, output_loading_info=True,
     )  # fmt: skip
@@ -75,6 +82,34 @@ def _tokenizer(folder: Path) -> Any:
             f"the tokenizer can't be read ({clip(str(error), 160)})", where=str(folder),
             fix="It needs vocab.json and merges.txt, or tokenizer.json",
         ) from error  # fmt: skip
+
+
+def load_vae(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
+    """The AutoencoderKL of a folder that is one, or of a whole model's folder. Raises as `load_part`."""
+    part, folder = ("vae", folder) if (folder / "vae").is_dir() else (folder.name, folder.parent)
+    return _checked_module(folder, part, "vae", device, dtype)
+
+
+def load_controlnet(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
+    """The ControlNetModel of a diffusers folder. Raises as `load_part`."""
+    return _checked_module(folder.parent, folder.name, "controlnet", device, dtype)
+
+
+def _checked_module(parent: Path, part: str, kind: str, device: torch.device, dtype: torch.dtype) -> Any:
+    folder = parent / part
+    if not folder.is_dir():
+        raise MissingModel(
+            f"a {kind} is loaded from a diffusers folder so far, and this is none", where=str(folder),
+            fix="Choose a folder with config.json and safetensors weights",
+        )  # fmt: skip
+    check_safe(folder)
+    require_part(parent, part)
+    class_name = str(read_config(folder / "config.json").get("_class_name", ""))
+    if class_name != _CLASSES[kind]:
+        raise InvalidDocument(
+            f"it is a {clip(class_name) or 'nameless model'}, not a {_CLASSES[kind]}", where=str(folder)
+        )
+    return _built(parent, part, kind, device, dtype)
 
 
 def bytes_of(part: Any) -> int:

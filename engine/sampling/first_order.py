@@ -33,17 +33,19 @@ def euler(state: SolverState, run: Run) -> SolverState:
     return state.stepped(run.constrain(latent, i + 1), denoised)
 
 
-def euler_ancestral(state: SolverState, run: Run) -> SolverState:
-    """EulerAncestralDiscreteScheduler; k-diffusion's sample_euler_ancestral with eta 1."""
+def euler_ancestral(state: SolverState, run: Run, *, eta: float = 1.0, noise_scale: float = 1.0) -> SolverState:
+    """EulerAncestralDiscreteScheduler; k-diffusion's sample_euler_ancestral, `eta` 0 is Euler without noise."""
     i, schedule = state.index, run.schedule
     sigma, sigma_to = schedule.sigmas[i], schedule.sigmas[i + 1]
     denoised = denoise_ve(state.latent, sigma, schedule.timesteps[i], i, run)
-    sigma_up = (sigma_to**2 * (sigma**2 - sigma_to**2) / sigma**2) ** 0.5
+    sigma_up = eta * (sigma_to**2 * (sigma**2 - sigma_to**2) / sigma**2) ** 0.5
+    if eta > 1.0:
+        sigma_up = torch.minimum(sigma_up, sigma_to)
     sigma_down = (sigma_to**2 - sigma_up**2) ** 0.5
     derivative = (state.latent - denoised) / sigma
     latent = state.latent + derivative * (sigma_down - sigma)
     # Drawn at the last step too, where it weighs nothing, so that generators stand where diffusers' do.
-    latent = latent + noise_for(state, run) * sigma_up
+    latent = latent + noise_for(state, run) * (sigma_up * noise_scale)
     return state.stepped(run.constrain(latent, i + 1), denoised)
 
 

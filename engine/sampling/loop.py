@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 
 from engine.contracts.errors import InvalidRequest
 from engine.families.protocol import BindRequest, Family, LatentSpace
-from engine.graph.values import ConditioningEntry, LatentValue
+from engine.graph.values import ConditioningEntry, LatentValue, Patch
 from engine.sampling import schedules
 from engine.sampling.noise import draw, generators_for
+from engine.sampling.noise_space import NoiseSpace
+from engine.sampling.patches import differential_strength, patched_space
 from engine.sampling.schedules import Schedule
 from engine.sampling.solvers import Solver, solver_named
 from engine.sampling.state import Constrain, Run, SolverState, unconstrained
@@ -31,6 +35,11 @@ class SamplePlan:
     steps           of the whole schedule; `start`..`end` of them are done (end None: all)
     add_noise       whether the latent is noised first; False goes on with the noise it has
     leave_noise     whether the latent keeps the noise of step `end`; False removes all of it at the last step done
+    settings        the sampler's own (euler_ancestral: eta, noise_scale)
+    sigmas          float32 [n + 1]: these noise levels instead of a named schedule; steps, scheduler, start and end
+                    are then not read, and noise is left over when the list does not end at 0
+    patches         of the model, in order
+    style, middle, cfg_2   as GuiderValue's
     """
 
     positive: tuple[ConditioningEntry, ...]
@@ -44,6 +53,12 @@ class SamplePlan:
     end: int | None = None
     add_noise: bool = True
     leave_noise: bool = False
+    settings: tuple[tuple[str, float], ...] = ()
+    sigmas: npt.NDArray[np.float32] | None = None
+    patches: tuple[Patch, ...] = ()
+    style: str = "cfg"
+    middle: tuple[ConditioningEntry, ...] = ()
+    cfg_2: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,33 +77,52 @@ def start_for_strength(steps: int, strength: float) -> int:
     return max(steps - min(int(steps * strength), steps), 0)
 
 
+def whole_schedule(steps: int, denoise: float) -> int:
+    """How long the schedule is whose last `steps` steps do `denoise` (0..1] of it, counted as ComfyUI counts."""
+    return steps if denoise > 0.9999 else int(steps / denoise)
+
+
+def _laid(plan: SamplePlan, space: NoiseSpace, solver: Solver) -> tuple[Schedule, int, int]:
+    """(schedule, first step to do, step to stop before)."""
+    if plan.sigmas is not None:
+        schedule, until = schedules.explicit(plan.sigmas, space, solver.grid)
+        return schedule, 0, until
+    schedule = schedules.build(plan.scheduler, plan.steps, space, solver.grid, schedules.MAX_WHOLE_STEPS)
+    until = plan.steps if plan.end is None else min(plan.end, plan.steps)
+    if not plan.leave_noise and until > 0:
+        schedule = schedule.ending_at(until)
+    return schedule, min(plan.start, until), until
+
+
 def prepare(family: Family, latent: LatentValue, plan: SamplePlan) -> Prepared:
     """Lay the schedule, draw the noise and bind the model. Raises InvalidRequest or UnknownChoice."""
-    solver = solver_named(plan.sampler)
-    space = family.noise_space
-    schedule = schedules.build(plan.scheduler, plan.steps, space, solver.grid)
-    until = plan.steps if plan.end is None else min(plan.end, plan.steps)
-    if not plan.leave_noise:
-        schedule = schedule.ending_at(until) if until > 0 else schedule
-    start = min(plan.start, until)
+    solver = solver_named(plan.sampler, plan.settings)
+    space = patched_space(family.noise_space, plan.patches)
+    schedule, start, until = _laid(plan, space, solver)
     empty = latent.space == ANY_SPACE and not bool(latent.samples.any())
     latent = fitted(latent, family.latent_space)
     clean = latent.samples.to(family.device)
     indices = latent.indices or tuple(range(clean.shape[0]))
     generators = generators_for(plan.seed, indices)
     noise = draw(generators, clean)
-    state = SolverState(start, _first(solver, schedule, clean, noise, latent, plan, start, empty), generators)
+    grey = differential_strength(plan.patches) if latent.noise_mask is not None else None
+    constrain = _constraint(solver, schedule, clean, noise, latent, _Grey(grey, start, until) if grey else None)
+    first = _first(solver, schedule, clean, noise, latent, plan, space, start, empty)
+    state = SolverState(start, constrain(first, start) if grey and start < until else first, generators)
     bound = family.bind(
-        BindRequest(plan.positive, plan.negative, plan.cfg, _shape(clean), latent.inpaint)
+        BindRequest(
+            plan.positive, plan.negative, plan.cfg, _shape(clean), latent.inpaint, plan.patches, space,
+            plan.style, plan.middle, plan.cfg_2,
+        )
     )  # fmt: skip
-    total = plan.steps
+    total, whole = plan.steps, space.length - 1
 
     def predict(x: torch.Tensor, timestep: torch.Tensor, step: int) -> torch.Tensor:
-        return bound.predict(x, timestep, step / total)
+        # A list of noise levels may be a part of a run: how much is done is then told by the noise that is left.
+        done = step / total if plan.sigmas is None else 1.0 - float(timestep) / whole
+        return bound.predict(x, timestep, done)
 
-    run = Run(
-        schedule, predict, space.prediction, space.clip, _constraint(solver, schedule, clean, noise, latent)
-    )  # fmt: skip
+    run = Run(schedule, predict, space.prediction, space.clip, constrain, timestep_of=space.timestep_of)
     return Prepared(solver, run, state, until, latent)
 
 
@@ -119,8 +153,16 @@ def advance(
 
 def finish(prepared: Prepared, state: SolverState) -> LatentValue:
     """The latent of a finished run, on the CPU, for the wire. Raises InvalidRequest when it holds no numbers."""
-    plain = prepared.solver.to_plain(state.latent, prepared.run.schedule, state.index)
-    samples = plain.float().cpu()
+    return _checked(prepared, prepared.solver.to_plain(state.latent, prepared.run.schedule, state.index))
+
+
+def foreseen(prepared: Prepared, state: SolverState) -> LatentValue:
+    """The picture the last step was heading for, without noise, on the CPU; the latent itself when no step was done."""
+    return _checked(prepared, state.denoised) if state.denoised is not None else finish(prepared, state)
+
+
+def _checked(prepared: Prepared, latent: torch.Tensor) -> LatentValue:
+    samples = latent.float().cpu()
     if not bool(torch.isfinite(samples).all()):
         raise InvalidRequest(
             "the sampling ended in values that are not numbers", where=prepared.solver.name,
@@ -158,20 +200,48 @@ def _first(
     noise: torch.Tensor,
     latent: LatentValue,
     plan: SamplePlan,
+    space: NoiseSpace,
     start: int,
     empty: bool,
 ) -> torch.Tensor:
+    if start >= schedule.steps:
+        return clean
     if not plan.add_noise:
         return solver.from_plain(clean, schedule, start)
     replaced = latent.noise_mask is not None or latent.inpaint is not None
     # A whole new picture, or a whole new inside of the mask, starts from pure noise, as diffusers starts it.
-    if start == 0 and (empty or replaced):
+    top = plan.sigmas is None or float(schedule.sigmas[0]) >= 0.5 * float(space.sigmas[-1])
+    if start == 0 and top and (empty or replaced):
         return solver.pure(noise, schedule)
     return solver.noised(clean, noise, schedule, start)
 
 
+@dataclass(frozen=True)
+class _Grey:
+    """A grey mask read as when a place may change (Differential Diffusion, 2306.00950), in a run of start..until."""
+
+    strength: float
+    start: int
+    until: int
+
+    def at(self, mask: torch.Tensor, schedule: Schedule, index: int) -> torch.Tensor:
+        """The mask that held during the step that led to sigma number `index` (ComfyUI's DifferentialDiffusion)."""
+        step = max(index - 1, self.start)
+        times = schedule.timesteps
+        first = float(times[self.start])
+        last = float(times[self.until]) if self.until < schedule.steps else 0.0
+        threshold = (float(times[step]) - last) / max(first - last, 1e-6)
+        free = (mask >= threshold).to(mask.dtype)
+        return self.strength * free + (1 - self.strength) * mask
+
+
 def _constraint(
-    solver: Solver, schedule: Schedule, clean: torch.Tensor, noise: torch.Tensor, latent: LatentValue
+    solver: Solver,
+    schedule: Schedule,
+    clean: torch.Tensor,
+    noise: torch.Tensor,
+    latent: LatentValue,
+    grey: _Grey | None = None,
 ) -> Constrain:
     if latent.noise_mask is None:
         return unconstrained
@@ -185,7 +255,8 @@ def _constraint(
         mask = F.interpolate(mask, size=clean.shape[-2:], mode="nearest-exact")
 
     def constrain(current: torch.Tensor, index: int) -> torch.Tensor:
-        return (1 - mask) * solver.noised(clean, noise, schedule, index) + mask * current
+        free = mask if grey is None else grey.at(mask, schedule, index)
+        return (1 - free) * solver.noised(clean, noise, schedule, index) + free * current
 
     return constrain
 

@@ -16,6 +16,12 @@ SAMPLER_LABELS: Mapping[str, str] = MappingProxyType(
         "ddim": "DDIM",
         "uni_pc": "UniPC",
         "lcm": "LCM",
+        "dpmpp_2s_ancestral": "DPM++ 2S a",
+        "dpmpp_3m_sde": "DPM++ 3M SDE",
+        "dpm_2": "DPM2",
+        "dpm_2_ancestral": "DPM2 a",
+        "lms": "LMS",
+        "uni_pc_bh2": "UniPC bh2",
     }
 )
 SCHEDULE_LABELS: Mapping[str, str] = MappingProxyType(
@@ -26,6 +32,9 @@ SCHEDULE_LABELS: Mapping[str, str] = MappingProxyType(
         "sgm_uniform": "SGM uniform",
         "simple": "Simple",
         "beta": "Beta",
+        "ddim_uniform": "DDIM uniform",
+        "kl_optimal": "KL optimal",
+        "linear_quadratic": "Linear quadratic",
     }
 )
 SAMPLERS: tuple[str, ...] = tuple(SAMPLER_LABELS)
@@ -33,6 +42,8 @@ SCHEDULES: tuple[str, ...] = tuple(SCHEDULE_LABELS)
 SCHEDULERS = SCHEDULES  # the field's usual, if odd, word for the same list
 
 # Samplers that draw noise after the first step: their picture changes with the number of steps.
-STOCHASTIC_SAMPLERS = frozenset({"euler_ancestral", "dpmpp_2m_sde", "dpmpp_sde", "lcm"})
+STOCHASTIC_SAMPLERS = frozenset(
+    {"euler_ancestral", "dpmpp_2m_sde", "dpmpp_sde", "lcm", "dpmpp_2s_ancestral", "dpmpp_3m_sde", "dpm_2_ancestral"}
+)
 # Samplers that run the network twice for each step but the last.
-TWO_STAGE_SAMPLERS = frozenset({"heun", "dpmpp_sde"})
+TWO_STAGE_SAMPLERS = frozenset({"heun", "dpmpp_sde", "dpmpp_2s_ancestral", "dpm_2", "dpm_2_ancestral"})

@@ -28,7 +28,10 @@ _LEADING_BY_DEFAULT = ("DDIMScheduler", "PNDMScheduler", "DDPMScheduler", "LCMSc
 
 @dataclass(frozen=True, eq=False)
 class NoiseSpace:
-    """alphas_cumprod: float32 CPU tensor [T], falling. `final_alpha` is what DDIM takes beyond the last timestep."""
+    """alphas_cumprod: float32 CPU tensor [T], falling. `final_alpha` is what DDIM takes beyond the last timestep.
+
+    `stride` above 1: a distilled model, which knows only timesteps stride − 1, 2·stride − 1, … (ComfyUI's "lcm").
+    """
 
     alphas_cumprod: torch.Tensor
     prediction: Prediction = "epsilon"
@@ -37,6 +40,7 @@ class NoiseSpace:
     final_alpha: torch.Tensor | None = None
     clip: float | None = None
     original_steps: int = 50
+    stride: int = 1
 
     @property
     def length(self) -> int:
@@ -58,11 +62,18 @@ class NoiseSpace:
         log_sigma = np.log(np.maximum(sigma, 1e-10))
         low = int(np.clip(np.searchsorted(logs, log_sigma, side="right") - 1, 0, len(logs) - 2))
         weight = np.clip((logs[low] - log_sigma) / (logs[low] - logs[low + 1]), 0, 1)
-        return float((1 - weight) * low + weight * (low + 1))
+        timestep = float((1 - weight) * low + weight * (low + 1))
+        if self.stride > 1:
+            timestep = float(max(round((timestep + 1) / self.stride), 1) * self.stride - 1)
+        return timestep
 
     def sigma_of(self, timestep: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """σ at fractional timesteps, by interpolation in log σ (ComfyUI's)."""
         return np.exp(np.interp(timestep, np.arange(self.length), self.log_sigmas.astype(np.float64)))
+
+    def sigma_at(self, timestep: float) -> float:
+        """σ at one fractional timestep, by interpolation in log σ."""
+        return float(np.exp(np.interp(timestep, np.arange(self.length), self.log_sigmas)))
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], where: str = "scheduler_config.json") -> NoiseSpace:
@@ -122,6 +133,15 @@ def _rescale_to_zero_terminal_snr(betas: torch.Tensor) -> torch.Tensor:
     roots *= first / (first - last)
     squares = roots**2
     return 1 - torch.cat([squares[0:1], squares[1:] / squares[:-1]])
+
+
+def zero_terminal_snr(alphas_cumprod: torch.Tensor) -> torch.Tensor:
+    """ᾱ of a model as if it had been trained down to no signal at its last timestep (2305.08891, algorithm 1)."""
+    first = alphas_cumprod[:1]
+    betas = 1 - torch.cat([first, alphas_cumprod[1:] / alphas_cumprod[:-1]])
+    rescaled = torch.cumprod(1.0 - _rescale_to_zero_terminal_snr(betas), dim=0)
+    rescaled[-1] = 2**-24
+    return rescaled
 
 
 def _whole(config: Mapping[str, Any], key: str, default: int, where: str) -> int:

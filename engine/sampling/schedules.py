@@ -10,11 +10,16 @@ Which (sampler, schedule) equals which configuration of diffusers (bit-equal; te
 | beta        | use_beta_sigmas (not euler_ancestral)    | use_beta_sigmas                       | none        | none  |
 | simple      | timestep_spacing="trailing" ¹            | "trailing" ¹                          | "trailing" ¹| none  |
 | sgm_uniform | none (ComfyUI's formula)                 | timestep_spacing="linspace"           | none        | none  |
+| ddim_uniform | "leading", steps_offset 1 ¹             | ComfyUI's formula                     | "leading" ¹ | none  |
+| kl_optimal, linear_quadratic | ComfyUI's formulas for all                                                |
 
 ¹ where the steps divide the model's 1000 timesteps; elsewhere "simple" rounds as ComfyUI does. "None" combinations are
 tested against formulas written down again in the tests. diffusers' samplers differ in how they lay their grid (do both
 ends belong to it, are timesteps rounded); each solver names its `Grid`, and the same names mean the same thing here.
 ComfyUI's "beta" places timesteps, diffusers' places sigmas; here it is diffusers'.
+
+A list of sigmas that comes along a wire (`explicit`) becomes a schedule by asking the noise space for each timestep. It
+equals the named schedule bit for bit where that one's timesteps are whole numbers (simple; everything "inner").
 """
 
 from __future__ import annotations
@@ -42,6 +47,7 @@ CONTINUOUS = ("ends", "ends64")
 Floats: TypeAlias = npt.NDArray[Any]  # float32 or float64, as the scheduler that is matched has it
 
 MAX_STEPS = 500
+MAX_WHOLE_STEPS = 50_000  # of a schedule of which only the last part is run
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,22 +84,28 @@ class Schedule:
         )  # fmt: skip
 
 
-def build(name: str, steps: int, space: NoiseSpace, grid: Grid = "ends") -> Schedule:
-    """The schedule called `name` with `steps` steps (1..500). Raises UnknownChoice or InvalidRequest."""
+def build(name: str, steps: int, space: NoiseSpace, grid: Grid = "ends", most: int = MAX_STEPS) -> Schedule:
+    """The schedule called `name` with `steps` steps (1..`most`). Raises UnknownChoice or InvalidRequest."""
     if name not in SCHEDULES:
         raise UnknownChoice("scheduler", name, SCHEDULES)
-    if not 1 <= steps <= MAX_STEPS:
-        raise InvalidRequest(f"the number of steps is {steps}; it can be 1 to {MAX_STEPS}", where="steps")
-    if name in ("karras", "exponential", "beta"):
+    if not 1 <= steps <= most:
+        raise InvalidRequest(f"the number of steps is {steps}; it can be 1 to {most}", where="steps")
+    if name in _SHAPES:
         return _from_sigmas(name, steps, space, grid)
-    if name == "simple":
+    if name == "ddim_uniform":
+        # Where the steps don't divide the timesteps evenly ComfyUI runs more steps than were asked for; this does not.
+        laid = 1.0 + np.arange(steps, dtype=np.float64) * max(space.length // steps, 1)
+        timesteps: Floats = laid.clip(max=space.length - 1)[::-1]
+    elif name == "simple":
         stride = space.length / steps
-        timesteps: Floats = np.array([space.length - 1 - int(i * stride) for i in range(steps)], dtype=np.float64)
+        timesteps = np.array([space.length - 1 - int(i * stride) for i in range(steps)], dtype=np.float64)
     elif name == "sgm_uniform":
         timesteps = np.linspace(space.length - 1, 0, steps + 1)[:-1]
         timesteps = timesteps if grid in CONTINUOUS else timesteps.round()
     else:
         timesteps = _own_timesteps(steps, space, grid)
+    if space.stride > 1:
+        timesteps = np.maximum(((timesteps + 1) / space.stride).round(), 1) * space.stride - 1
     # A schedule named by its formula is laid the same way for every solver; only "normal" follows DDIM's stride.
     stride_back = space.length // steps if grid == "ddim" and name != "sgm_uniform" else None
     if name == "sgm_uniform" and grid in CONTINUOUS:
@@ -158,7 +170,59 @@ def beta(sigma_min: float, sigma_max: float, steps: int, shape: float = 0.6) -> 
     return np.array([sigma_min + q * (sigma_max - sigma_min) for q in quantiles])
 
 
-_SHAPES = {"karras": karras, "exponential": exponential, "beta": beta}
+def kl_optimal(sigma_min: float, sigma_max: float, steps: int) -> Floats:
+    """Align Your Steps (2404.14507), theorem 3.1: even steps in arctan σ."""
+    ramp = np.linspace(0, 1, steps)
+    return np.tan(ramp * math.atan(sigma_min) + (1 - ramp) * math.atan(sigma_max))
+
+
+def linear_quadratic(sigma_min: float, sigma_max: float, steps: int, threshold: float = 0.025) -> Floats:
+    """Movie Gen (2410.13720), as ComfyUI has it: half of the steps take off `threshold` evenly, the rest quadratically.
+
+    `sigma_min` is not reached; the last step goes to 0.
+    """
+    half = steps // 2
+    if not half:
+        return np.array([sigma_max])
+    rest = steps - half
+    slope = threshold / half
+    bend = (half - threshold * steps) / (half * rest**2)
+    turn = np.arange(half, steps)
+    falling = np.concatenate([np.arange(half) * slope, bend * (turn - half) ** 2 + slope * turn])
+    return np.asarray(sigma_max * (1.0 - falling))
+
+
+_SHAPES = {
+    "karras": karras, "exponential": exponential, "beta": beta, "kl_optimal": kl_optimal,
+    "linear_quadratic": linear_quadratic,
+}  # fmt: skip
+
+
+def explicit(sigmas: npt.NDArray[np.float32], space: NoiseSpace, grid: Grid) -> tuple[Schedule, int]:
+    """(the schedule of a list of n + 1 noise levels, n). Raises InvalidRequest for a list that can't be run.
+
+    A list that does not end at 0 gets a closing step, which is not run, so that noise can be left over.
+    """
+    if sigmas.ndim != 1 or len(sigmas) < 2 or not bool(np.isfinite(sigmas).all()) or bool((sigmas < 0).any()):
+        raise InvalidRequest("the noise levels are not a list of two or more numbers of 0 or more", where="sigmas")
+    if not bool((sigmas[:-1] > 0).all()):
+        place = "begins" if not sigmas[0] else "is before its end"
+        raise InvalidRequest(
+            f"the list of noise levels {place} at 0",
+            where="sigmas",
+            fix="Use “Set first sigma” to begin a little above",
+        )
+    run = np.asarray(sigmas[:-1] if not sigmas[-1] else sigmas, dtype=np.float64)
+    timesteps = np.array([_snapped(space.timestep_of(float(sigma))) for sigma in run])
+    if grid not in CONTINUOUS:
+        timesteps = timesteps.round()
+    return _finish(run, timesteps, space, grid), len(sigmas) - 1
+
+
+def _snapped(timestep: float) -> float:
+    """Sigmas on wires are float32; one that belongs to a whole timestep comes back as that timestep."""
+    nearest = round(timestep)
+    return float(nearest) if abs(timestep - nearest) < 2e-3 else timestep
 
 
 def _finish(

@@ -11,14 +11,15 @@ scaling   "ve": latent = x₀ + σ·noise, divided by sqrt(σ² + 1) for the net
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 import torch
 
 from engine.contracts.errors import UnknownChoice
-from engine.sampling import dpm, first_order, unipc
+from engine.sampling import dpm, first_order, multistep, second_order, unipc
 from engine.sampling.names import SAMPLERS
 from engine.sampling.schedules import Grid, Schedule
 from engine.sampling.state import Run, SolverState
@@ -75,14 +76,20 @@ SOLVERS: Mapping[str, Solver] = MappingProxyType(
             Solver("ddim", first_order.ddim, "alphas", "ddim"),
             Solver("uni_pc", unipc.uni_pc, "vp", "inner"),
             Solver("lcm", first_order.lcm, "alphas", "lcm"),
+            Solver("dpmpp_2s_ancestral", second_order.dpmpp_2s_ancestral, "ve", "ends"),
+            Solver("dpmpp_3m_sde", multistep.dpmpp_3m_sde, "ve", "ends"),
+            Solver("dpm_2", second_order.dpm_2, "ve", "ends"),
+            Solver("dpm_2_ancestral", second_order.dpm_2_ancestral, "ve", "ends"),
+            Solver("lms", multistep.lms, "ve", "ends"),
+            Solver("uni_pc_bh2", partial(unipc.uni_pc, bh2=True), "vp", "inner"),
         )
     }
 )
 
 
-def solver_named(name: str) -> Solver:
-    """The solver called `name`. Raises UnknownChoice."""
+def solver_named(name: str, settings: tuple[tuple[str, float], ...] = ()) -> Solver:
+    """The solver called `name`, with settings of its own. Raises UnknownChoice."""
     found = SOLVERS.get(name)
     if found is None:
         raise UnknownChoice("sampler", name, SAMPLERS)
-    return found
+    return replace(found, step=partial(found.step, **dict(settings))) if settings else found

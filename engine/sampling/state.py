@@ -71,3 +71,8 @@ class Run:
     clip: float | None = None
     constrain: Constrain = unconstrained
     noise: Callable[[SolverState], torch.Tensor] | None = None  # instead of the generators; tests inject it
+    timestep_of: Callable[[float], float] | None = None  # what the network is told at a σ; None: σ itself
+
+    def told(self, sigma: torch.Tensor) -> torch.Tensor:
+        """What the network is told at `sigma`, a CPU tensor without dimensions."""
+        return sigma if self.timestep_of is None else torch.tensor(self.timestep_of(float(sigma)))

@@ -1,4 +1,7 @@
-"""UniPC, order 2, B₂(h), predicting x₀ (2302.04867): UniPCMultistepScheduler's predictor and corrector."""
+"""UniPC, order 2, predicting x₀ (2302.04867): UniPCMultistepScheduler's predictor and corrector.
+
+B₁(h) = h is ComfyUI's "uni_pc"; B₂(h) = eʰ − 1, diffusers' default, its "uni_pc_bh2".
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from engine.sampling.state import Run, SolverState
 ORDER = 2
 
 
-def uni_pc(state: SolverState, run: Run) -> SolverState:
+def uni_pc(state: SolverState, run: Run, *, bh2: bool = False) -> SolverState:
     """Correct the latent with what the network says of it, then predict the next one.
 
     history: (latent of the step before, x₀ of two steps before?, x₀ of the step before).
@@ -20,19 +23,19 @@ def uni_pc(state: SolverState, run: Run) -> SolverState:
     latent, (last_order, warmed) = state.latent, state.orders
     outputs = state.history[1:]
     if state.history:
-        latent = _correct(state.history[0], outputs, denoised, last_order, i, run)
+        latent = _correct(state.history[0], outputs, denoised, last_order, i, run, bh2)
     outputs = (*outputs, denoised)[-ORDER:]
     order = min(ORDER, steps - i, warmed + 1)
-    predicted = _predict(latent, outputs, order, i, run)
+    predicted = _predict(latent, outputs, order, i, run, bh2)
     return state.stepped(run.constrain(predicted, i + 1), denoised, (latent, *outputs), (order, min(warmed + 1, ORDER)))
 
 
 def _correct(
-    last: torch.Tensor, outputs: tuple[torch.Tensor, ...], now: torch.Tensor, order: int, i: int, run: Run
+    last: torch.Tensor, outputs: tuple[torch.Tensor, ...], now: torch.Tensor, order: int, i: int, run: Run, bh2: bool
 ) -> torch.Tensor:
     """UniC: the latent at step i again, from the one at i − 1 and what the network said at both."""
     newest = outputs[-1]
-    base, alpha, phi, rks, b = _terms(last, newest, order, i - 1, run)
+    base, alpha, scale, rks, b = _terms(last, newest, order, i - 1, run, bh2)
     if order == 1:
         rhos = torch.ones(1, dtype=last.dtype) * 0.5
         residual: torch.Tensor | float = 0
@@ -40,23 +43,24 @@ def _correct(
         powers = torch.stack([torch.pow(rks, k) for k in range(order)])
         rhos = torch.linalg.solve(powers, b).to(last.dtype)
         residual = _combine(rhos[:-1], outputs, newest, rks)
-    return base - alpha * phi * (residual + rhos[-1] * (now - newest))
+    return base - alpha * scale * (residual + rhos[-1] * (now - newest))
 
 
-def _predict(latent: torch.Tensor, outputs: tuple[torch.Tensor, ...], order: int, i: int, run: Run) -> torch.Tensor:
+def _predict(
+    latent: torch.Tensor, outputs: tuple[torch.Tensor, ...], order: int, i: int, run: Run, bh2: bool
+) -> torch.Tensor:
     """UniP: the latent at step i + 1."""
     newest = outputs[-1]
-    base, alpha, phi, rks, _ = _terms(latent, newest, order, i, run)
-    residual: torch.Tensor | float = 0
-    if order == 2:
-        residual = _combine(torch.ones(1, dtype=latent.dtype) * 0.5, outputs, newest, rks)
-    return base - alpha * phi * residual
+    base, alpha, scale, rks, _ = _terms(latent, newest, order, i, run, bh2)
+    if order == 1:  # at the last step B₁(h) is infinite, and weighs nothing
+        return base
+    return base - alpha * scale * _combine(torch.ones(1, dtype=latent.dtype) * 0.5, outputs, newest, rks)
 
 
 def _terms(
-    latent: torch.Tensor, newest: torch.Tensor, order: int, i: int, run: Run
+    latent: torch.Tensor, newest: torch.Tensor, order: int, i: int, run: Run, bh2: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(first-order part, α at i + 1, eʰ − 1, step ratios, right-hand side) of the step from i to i + 1."""
+    """(first-order part, α at i + 1, B(h), step ratios, right-hand side) of the step from i to i + 1."""
     sigmas = run.schedule.sigmas
     alpha_t, sigma_t = alpha_sigma(sigmas[i + 1])
     alpha_s, sigma_s = alpha_sigma(sigmas[i])
@@ -66,13 +70,14 @@ def _terms(
     rks = torch.stack([*ratios, torch.ones(())])
     hh = -h
     phi = torch.expm1(hh)
+    scale = phi if bh2 else hh
     phi_k, factorial, b = phi / hh - 1, 1, []
     for k in range(1, order + 1):
-        b.append(phi_k * factorial / phi)
+        b.append(phi_k * factorial / scale)
         factorial *= k + 1
         phi_k = phi_k / hh - 1 / factorial
     base = sigma_t / sigma_s * latent - alpha_t * phi * newest
-    return base, alpha_t, phi, rks, torch.stack(b)
+    return base, alpha_t, scale, rks, torch.stack(b)
 
 
 def _combine(

@@ -34,7 +34,11 @@ TASKS = ("txt2img", "img2img", "inpaint4", "inpaint9")
 
 _KARRAS_LIKE = {"karras": "use_karras_sigmas", "exponential": "use_exponential_sigmas", "beta": "use_beta_sigmas"}
 _NO_KARRAS_LIKE = ("euler_ancestral", "ddim", "lcm")
-_INNER = ("dpmpp_2m", "dpmpp_2m_sde", "uni_pc")
+_INNER = ("dpmpp_2m", "dpmpp_2m_sde", "uni_pc", "uni_pc_bh2")
+_OUR_OWN = ("ddim_uniform", "kl_optimal", "linear_quadratic")  # tested against ComfyUI's formulas
+# Midpoints and multistep weights are worked out in another order of operations: equal to rounding, not to the bit.
+TO_ROUNDING = ("dpm_2", "dpm_2_ancestral", "lms")
+_NO_PIPELINE = ("dpmpp_2s_ancestral", "dpmpp_3m_sde")  # diffusers has none; tested against k-diffusion's formulas
 
 GOALS: dict[str, Goal] = {
     "largest_difference": ("<=", 1e-5),
@@ -94,13 +98,22 @@ class Case:
 
 def has_counterpart(sampler: str, schedule: str) -> bool:
     """Whether diffusers has this combination."""
+    if schedule in _OUR_OWN or sampler in _NO_PIPELINE:
+        return False
     if schedule in _KARRAS_LIKE:
-        return sampler not in _NO_KARRAS_LIKE
+        # diffusers rounds the timesteps of karras for DPM2; k-diffusion and we do not.
+        return sampler not in _NO_KARRAS_LIKE and not (schedule == "karras" and sampler.startswith("dpm_2"))
     if schedule == "sgm_uniform":
         return sampler in _INNER
     if schedule == "simple":
         return sampler != "lcm"
     return True
+
+
+def starts_midway(sampler: str) -> bool:
+    """Whether diffusers starts this sampler midway as it means to: LMSDiscreteScheduler takes its weights for slopes
+    that it does not have then (order = step_index + 1)."""
+    return sampler != "lms"
 
 
 def reference_scheduler(case: Case) -> Any:
@@ -131,10 +144,34 @@ def reference_scheduler(case: Case) -> Any:
             return dpm_solver_sde().DPMSolverSDEScheduler(**config)
         case "ddim":
             return diffusers.DDIMScheduler(**config, clip_sample=False, set_alpha_to_one=False)
-        case "uni_pc":
+        case "uni_pc_bh2":
             return diffusers.UniPCMultistepScheduler(**config)
+        case "uni_pc":
+            return unipc_bh1()(**config, solver_type="bh1")
+        case "dpm_2":
+            return diffusers.KDPM2DiscreteScheduler(**config)
+        case "dpm_2_ancestral":
+            return diffusers.KDPM2AncestralDiscreteScheduler(**config)
+        case "lms":
+            return diffusers.LMSDiscreteScheduler(**config)
         case _:
             return diffusers.LCMScheduler(**config, set_alpha_to_one=False)
+
+
+def unipc_bh1() -> Any:
+    """diffusers' UniPC without its 0 · ∞ at the last step of bh1, where B(h) is infinite and its factor nothing."""
+    import diffusers
+
+    class Finite(diffusers.UniPCMultistepScheduler):  # type: ignore[misc]
+        def multistep_uni_p_bh_update(self, *args: Any, **kwargs: Any) -> Any:
+            if kwargs["order"] == 1:  # B(h) is multiplied by nothing: either form gives the same numbers
+                self.register_to_config(solver_type="bh2")
+            try:
+                return super().multistep_uni_p_bh_update(*args, **kwargs)
+            finally:
+                self.register_to_config(solver_type="bh1")
+
+    return Finite
 
 
 def dpm_solver_sde() -> Any:

@@ -37,7 +37,7 @@ def inpaint_model(
             f"the mask is {mask.shape[-1]}×{mask.shape[-2]} and the picture {image.shape[2]}×{image.shape[1]}",
             where="mask", fix="Scale the mask to the picture",
         )  # fmt: skip
-    family = ctx.session.family(vae.weights)
+    family = ctx.session.autoencoder(vae)
     space = family.latent_space
     pixels = pixels_of(image, space.factor)
     kept = torch.from_numpy(np.ascontiguousarray(mask < 0.5))[:, None].float()

@@ -11,10 +11,22 @@ import numpy.typing as npt
 from engine.contracts.errors import InvalidRequest
 from engine.contracts.node_schema import Effects
 from engine.graph.node import NodeContext, node
-from engine.graph.values import Image, Latent, LatentValue, Mask, Vae
+from engine.graph.values import Image, Latent, LatentValue, Mask, ShapeInfo, Vae
 
 if TYPE_CHECKING:
     import torch
+
+
+def _encoded(vae: None, image: ShapeInfo | None, **_: object) -> ShapeInfo | None:
+    return replace(image, channels=None) if image else None
+
+
+def _decoded(vae: None, latent: ShapeInfo | None, **_: object) -> ShapeInfo | None:
+    return replace(latent, channels=3) if latent else None
+
+
+def _as_latent(latent: ShapeInfo | None, **_: object) -> ShapeInfo | None:
+    return latent
 
 
 @node(
@@ -24,6 +36,7 @@ if TYPE_CHECKING:
     title="Encode picture",
     effects=Effects(parallel_safe=False),
     search=("VAEEncode",),
+    shapes=_encoded,
 )
 def encode_image(ctx: NodeContext, vae: Vae, image: Image) -> Latent:
     """Turn a picture into a latent, to start from it.
@@ -31,7 +44,7 @@ def encode_image(ctx: NodeContext, vae: Vae, image: Image) -> Latent:
     vae: the autoencoder of a checkpoint
     image: its width and height must be whole numbers of latent cells (8 pixels); transparency is left out
     """
-    family = ctx.session.family(vae.weights)
+    family = ctx.session.autoencoder(vae)
     space = family.latent_space
     pixels = pixels_of(image, space.factor)
     ctx.check_cancelled()
@@ -46,6 +59,7 @@ def encode_image(ctx: NodeContext, vae: Vae, image: Image) -> Latent:
     title="Decode picture",
     effects=Effects(parallel_safe=False),
     search=("VAEDecode",),
+    shapes=_decoded,
 )
 def decode_image(ctx: NodeContext, vae: Vae, latent: Latent) -> Image:
     """Turn a latent into a picture.
@@ -57,7 +71,7 @@ def decode_image(ctx: NodeContext, vae: Vae, latent: Latent) -> Image:
 
     from engine.sampling.loop import fitted
 
-    family = ctx.session.family(vae.weights)
+    family = ctx.session.autoencoder(vae)
     samples = fitted(latent, family.latent_space).samples
     pictures = []
     for i, item in enumerate(samples):
@@ -76,6 +90,7 @@ def decode_image(ctx: NodeContext, vae: Vae, latent: Latent) -> Image:
     title="Set noise mask",
     effects=Effects(parallel_safe=False),
     search=("SetLatentNoiseMask", "inpaint"),
+    shapes=_as_latent,
 )
 def set_noise_mask(ctx: NodeContext, latent: Latent, mask: Mask) -> Latent:
     """Let only a part of a latent be made anew. A cell that the mask touches at all is made anew.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from engine.contracts.node_schema import Effects
 from engine.graph.node import In, NodeContext, node
-from engine.graph.values import Conditioning, Latent, LatentValue, Model
+from engine.graph.values import Conditioning, Latent, LatentValue, Model, ModelHandle, ShapeInfo
 from engine.sampling.names import SAMPLERS, SCHEDULES
 
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ SamplerName = Annotated[str, In(choices=SAMPLERS)]
 SchedulerName = Annotated[str, In(choices=SCHEDULES, label="Schedule")]
 
 
+def _sampled(latent: ShapeInfo | None, **_: object) -> ShapeInfo | None:
+    return latent
+
+
 @node(
     "sample.k_sampler",
     category="Sample",
@@ -30,6 +34,7 @@ SchedulerName = Annotated[str, In(choices=SCHEDULES, label="Schedule")]
     title="Sampler",
     effects=Effects(parallel_safe=False, dear=True),
     search=("KSampler", "denoise"),
+    shapes=_sampled,
 )
 def k_sampler(
     ctx: NodeContext,
@@ -43,6 +48,7 @@ def k_sampler(
     sampler: SamplerName = "dpmpp_2m",
     scheduler: SchedulerName = "karras",
     denoise: Annotated[float, In(minimum=0.0, maximum=1.0, step=0.01)] = 1.0,
+    exact_steps: Annotated[bool, In(advanced=True)] = False,
 ) -> Latent:
     """Make latents from noise, or re-make given ones, following the prompts.
 
@@ -56,13 +62,18 @@ def k_sampler(
     sampler: how the steps are taken
     scheduler: how the noise falls from step to step
     denoise: how much of the schedule is done: 1 re-makes everything, 0 nothing
+    exact_steps: on: as many steps are run, on the last part of a longer schedule, as in ComfyUI; off: as in diffusers
     """
-    from engine.sampling.loop import SamplePlan, start_for_strength
+    from engine.sampling.loop import SamplePlan, start_for_strength, whole_schedule
 
     start = start_for_strength(steps, denoise)
-    return _sample(
-        ctx, model, latent, SamplePlan(positive, negative, seed, steps, cfg, sampler, scheduler, start=start)
-    )
+    if exact_steps and denoise > 0.0:
+        total = whole_schedule(steps, denoise)
+        steps, start = total, total - steps
+    plan = SamplePlan(
+        positive, negative, seed, steps, cfg, sampler, scheduler, start=start, patches=model.patches
+    )  # fmt: skip
+    return run_plan(ctx, model, latent, plan)[0]
 
 
 @node(
@@ -72,6 +83,7 @@ def k_sampler(
     title="Sampler (advanced)",
     effects=Effects(parallel_safe=False, dear=True),
     search=("KSamplerAdvanced",),
+    shapes=_sampled,
 )
 def k_sampler_advanced(
     ctx: NodeContext,
@@ -110,19 +122,22 @@ def k_sampler_advanced(
     plan = SamplePlan(
         positive, negative, seed, steps, cfg, sampler, scheduler,
         start=start_step, end=end_step, add_noise=add_noise, leave_noise=return_with_leftover_noise,
+        patches=model.patches,
     )  # fmt: skip
-    return _sample(ctx, model, latent, plan)
+    return run_plan(ctx, model, latent, plan)[0]
 
 
-def _sample(ctx: NodeContext, model: Model, latent: LatentValue, plan: SamplePlan) -> LatentValue:
-    """Run a plan with progress, previews and cancellation."""
-    from engine.sampling.loop import advance, finish, prepare
+def run_plan(
+    ctx: NodeContext, model: ModelHandle, latent: LatentValue, plan: SamplePlan
+) -> tuple[LatentValue, LatentValue]:
+    """Run a plan with progress, previews and cancellation: (the latent, the picture its last step headed for)."""
+    from engine.sampling.loop import advance, finish, foreseen, prepare
 
     ctx.check_cancelled()
     prepared = prepare(ctx.session.family(model.weights), latent, plan)
     first, total = prepared.state.index, prepared.until - prepared.state.index
     if total <= 0:
-        return prepared.latent
+        return prepared.latent, prepared.latent
     colours: PreviewMap | None = None
 
     def report(state: SolverState) -> None:
@@ -135,4 +150,4 @@ def _sample(ctx: NodeContext, model: Model, latent: LatentValue, plan: SamplePla
 
     ctx.progress(0, total)
     state = advance(prepared, before_step=lambda _: ctx.check_cancelled(), after_step=report)
-    return finish(prepared, state)
+    return finish(prepared, state), foreseen(prepared, state)
