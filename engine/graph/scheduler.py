@@ -21,6 +21,7 @@ from engine.graph.context import JobShare, RunContext
 from engine.graph.expansion import Pending, expand
 from engine.graph.failures import failure_of
 from engine.graph.flow import Block, Expand
+from engine.graph.interruption import attending
 from engine.graph.plan import Step
 from engine.graph.registry import Registry
 
@@ -64,31 +65,36 @@ class Scheduler:
         """Make the targets. Raises Cancelled; failures of nodes land in `failures`."""
         for step in targets:
             step.uses += 1  # the caller's own use of the value
-        self.share.cancel.on_cancel(lambda: self._beside.post(lambda: None))
+        cancel = self.share.cancel
+        cancel.on_cancel(lambda: self._beside.post(lambda: None))
         try:
-            self._demand(targets)
-            self._announce()
-            cancel = self.share.cancel
-            while True:
-                if cancel.cancelled:
-                    raise Cancelled
-                if self._stopping and self._beside.only_async:
-                    break  # nothing is left in the pool; waiting async nodes are called off
-                if self._ready_async and not self._stopping:
-                    self._start(self._ready_async.pop())
-                elif self._ready and not self._stopping:
-                    self._beside.step()
-                    self._start(self._ready.pop())
-                elif self._beside.in_flight:
-                    self._beside.wait()
-                else:
-                    break
+            with attending(cancel.check):
+                self._demand(targets)
+                self._announce()
+                self._loop()
         finally:
             self._beside.close()
             self.cache.remember(self.traces)
         for step in self._demanded:
             if step.state < DONE:
                 self.blocked.append(step.id)
+
+    def _loop(self) -> None:
+        cancel = self.share.cancel
+        while True:
+            if cancel.cancelled:
+                raise Cancelled
+            if self._stopping and self._beside.only_async:
+                break  # nothing is left in the pool; waiting async nodes are called off
+            if self._ready_async and not self._stopping:
+                self._start(self._ready_async.pop())
+            elif self._ready and not self._stopping:
+                self._beside.step()
+                self._start(self._ready.pop())
+            elif self._beside.in_flight:
+                self._beside.wait()
+            else:
+                break
 
     def _announce(self) -> None:
         hits, self._hits = self._hits or [], None
@@ -288,7 +294,8 @@ class Scheduler:
             return list(await asyncio.gather(*[one(call) for call in calls]))
 
         def one_by_one() -> list[Outputs]:
-            return [c if isinstance(c, Block) else normalise(step.kind, run(context, **c)) for c in calls]
+            with attending(self.share.cancel.check):
+                return [c if isinstance(c, Block) else normalise(step.kind, run(context, **c)) for c in calls]
 
         if step.kind.definition.is_async:
             self._beside.in_loop(side_by_side, on_result, on_error)
