@@ -158,15 +158,15 @@ def _variant(signature: Signature, inner: Shapes, whole: Shapes) -> str:
 
 def _of_part(shapes: Shapes) -> dict[str, Any] | None:
     for prefix in _VAE_PREFIXES:
-        signature = first(VAES, _without(shapes, prefix))
+        signature = first(VAES, _whole(shapes, prefix))
         if signature:
             return _of(signature)
     for prefix in ("", "text_encoders.", "cond_stage_model.", "transformer."):
-        signature = first(TEXT_ENCODERS, _without(shapes, prefix))
+        signature = first(TEXT_ENCODERS, _whole(shapes, prefix))
         if signature:
             return _of(signature)
     for prefix in _TOOL_PREFIXES:
-        inner = _without(shapes, prefix)
+        inner = _whole(shapes, prefix)
         signature = first(TOOLS, inner)
         if signature:
             return _of(signature, details=MappingProxyType(_factor(signature, inner)))
@@ -202,6 +202,12 @@ def _without(shapes: Shapes, prefix: str) -> Mapping[str, tuple[int, ...]]:
     if not prefix:
         return shapes
     return {key[len(prefix) :]: shape for key, shape in shapes.items() if key.startswith(prefix)}
+
+
+def _whole(shapes: Shapes, prefix: str) -> Shapes:
+    """As `_without`, but nothing when more than a few tensors lack the prefix: a part is not the whole file."""
+    inner = _without(shapes, prefix)
+    return inner if len(inner) >= 0.9 * len(shapes) else {}
 
 
 def _precision(contents: Contents) -> str:

@@ -104,6 +104,9 @@ def _check(path: Path, data: dict[str, Any], data_bytes: int, raw: bytes) -> Hea
     for (_, end), (begin, _) in itertools.pairwise(spans):
         if begin < end:
             raise _refused(path, "two of its tensors share bytes")
+    if sum(end - begin for begin, end in spans) != data_bytes:
+        # Such bytes could be another file, a zip archive say, for a program that looks at the end first.
+        raise _refused(path, "it has bytes that belong to no tensor")
     return Header(MappingProxyType(tensors), MappingProxyType(metadata), raw)
 
 
