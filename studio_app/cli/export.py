@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> int:
     output: Path | None = args.output
     if output is not None:
         same = output.exists() and args.workflow.exists() and output.samefile(args.workflow)
-        require(not same, f"{output} is the workflow to export", "Give another name with -o")
-        require(not output.is_dir(), f"{output} is a folder", "Give the name of a file with -o")
+        require(not same, f"“{output}” is the workflow to export", "Give another name with -o")
+        require(not output.is_dir(), f"“{output}” is a folder", "Give the name of a file with -o")
     spec = read_spec(args.workflow)
     text = _infotext(spec) if args.format == "infotext" else _comfyui(spec, args)
     if output is None:

@@ -42,8 +42,8 @@ def run(args: argparse.Namespace) -> int:
     output: Path | None = args.output
     if output is not None:
         same = output.exists() and args.file.exists() and output.samefile(args.file)
-        require(not same, f"{output} is the file to import", "Give another name with -o")
-        require(not output.is_dir(), f"{output} is a folder", "Give the name of a file with -o")
+        require(not same, f"“{output}” is the file to import", "Give another name with -o")
+        require(not output.is_dir(), f"“{output}” is a folder", "Give the name of a file with -o")
     imported = import_path(args.file)
     app = Application(args.data_dir)
     text = dump_json(imported.workflow.to_json()) + "\n"

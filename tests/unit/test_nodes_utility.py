@@ -93,3 +93,15 @@ def test_every_builtin_node_is_documented_and_its_inputs_too() -> None:
         assert schema.title, schema.type
         missing = [i.name for i in schema.inputs if not i.tooltip]
         assert not missing, (schema.type, missing)
+
+
+def test_a_note_is_for_people_only_and_a_value_is_shown_in_the_log() -> None:
+    bench = Bench()
+    result = bench.run(
+        n("note", "utility.note", text="what this does"),
+        n("x", "utility.integer", value=41),
+        n("show", "utility.show", value=("x", "value")),
+    )
+    assert result.outcome == "succeeded", result.error
+    assert result.succeeded == ["x", "show"]
+    assert [event.data["text"] for event in bench.events if event.kind == "log"] == ["41"]

@@ -125,7 +125,7 @@ def _subgraph_bodies(data: dict[str, Any], where: str, depth: int = 0) -> Iterat
 
 def _graph(data: dict[str, Any], where: str, graph_id: str, definitions: dict[str, CanvasGraph]) -> CanvasGraph:
     nodes: dict[str, CanvasNode] = {}
-    for index, raw in enumerate(data.get("nodes") or ()):
+    for index, raw in enumerate(_list(data.get("nodes"))):
         node = _node(raw, f"{where}: node {index}")
         if node.id in nodes:
             raise InvalidDocument(f"two nodes have the id {clip(node.id)}", where=where)
