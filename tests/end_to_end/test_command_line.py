@@ -295,6 +295,34 @@ def test_a_valid_workflow_has_signatures_that_follow_its_values(cli: Callable[..
     assert three["signatures"]["sampler"] != four["signatures"]["sampler"]
 
 
+def test_a_prompt_is_shown_as_it_is_read(cli: Callable[..., Said], tmp_path: Path) -> None:
+    text = "a (red:1.2) [fog:snow:0.5] <lora:ink:0.5>"
+    assert cli("prompt", "parse", text, "--steps", 10, "--json").json == {
+        "branches": [
+            {
+                "weight": 1.0,
+                "schedule": [
+                    {"until": 5, "text": "a (red:1.2) fog", "pieces": [["a ", 1.0], ["red", 1.2], [" fog", 1.0]]},
+                    {"until": 10, "text": "a (red:1.2) snow", "pieces": [["a ", 1.0], ["red", 1.2], [" snow", 1.0]]},
+                ],
+            }
+        ],
+        "loras": [{"name": "ink", "te": 0.5, "unet": 0.5}],
+    }
+    with_model = cli("prompt", "parse", text, "--model", "starter", "--json").json
+    assert with_model["tokens"] == {"tokenizer": {"tokens": 4, "limit": 38}}
+    told = cli("prompt", "parse", text + " AND sky :0.5").out
+    assert "weight 0.5" in told
+    assert "steps 11 to 20" in told
+    assert "LoRA ink" in told
+    (tmp_path / "data" / "wildcards").mkdir(parents=True)
+    (tmp_path / "data" / "wildcards" / "colours.txt").write_text("ochre")
+    chosen = cli("prompt", "parse", "a __colours__ {cat|cat}", "--seed", 1, "--json").json
+    assert chosen["branches"][0]["schedule"][0]["text"] == "a ochre cat"
+    assert cli("prompt", "parse", "a", "--steps", 0).code == 2
+    assert cli("prompt", "parse", "a", "--model", "none").code == 3
+
+
 def test_every_command_explains_itself_and_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["--help"], ["generate", "--help"], ["run", "--help"]):
         assert main(words) == 0

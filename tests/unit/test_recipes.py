@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 from engine.contracts.errors import BadInput, InvalidRequest, UnknownChoice
 from engine.contracts.job_spec import JobSpec, Sweep
 from engine.contracts.references import BlobRef, ModelRef
+from engine.contracts.workflow import Link
 from engine.graph.bindings import runs_of, spec_of_run
 from engine.graph.registry import Registry
 from engine.graph.validate import problems
+from engine.interchange.generation_settings import settings_of
+from engine.prompts.wildcards import expand
 from engine.recipes.build import BATCH_LIMIT, MAX_SEED, StyleText, build, request_of, title_of
 from engine.recipes.recommended import Recommended
 from engine.recipes.request import ImageRequest
@@ -160,6 +163,50 @@ def test_an_input_picture_is_worked_on_at_the_models_area_in_its_own_shape() -> 
     assert fit_size(4000, 3000, 128 * 128, 8, 64, 4096) == (144, 112)
     with pytest.raises(InvalidRequest):
         fit_size(0, 10, 128 * 128, 8, 64, 4096)
+
+
+def test_a_style_can_say_where_the_prompt_goes() -> None:
+    spec = build(replace(CIRCLE, style="oil"), STARTER, StyleText("oil painting of {prompt}, thick paint"))
+    assert inputs(spec, "prompt")["text"] == f"oil painting of {CIRCLE.prompt}, thick paint"
+    again = request_of(spec)
+    assert again is not None
+    assert again.prompt == CIRCLE.prompt
+
+
+def test_only_prompts_that_change_on_the_way_know_the_steps() -> None:
+    spec = build(replace(CIRCLE, prompt="a [red:blue:5] circle", negative="(dull:1.2)"), STARTER)
+    assert inputs(spec, "prompt")["steps"] == 25
+    assert "steps" not in inputs(spec, "negative")
+    assert "steps" not in inputs(build(CIRCLE, STARTER), "prompt")
+    again = request_of(spec)
+    assert again is not None
+    assert again.prompt == "a [red:blue:5] circle"
+
+
+def test_wildcards_are_chosen_in_the_graph_for_each_picture_anew() -> None:
+    request = replace(CIRCLE, prompt="a {red|blue} circle", count=3)
+    spec = build(request, STARTER)
+    assert str(inputs(spec, "prompt")["text"]) == str(Link("prompt_choices", "text"))
+    assert inputs(spec, "prompt_choices") == {"text": "a {red|blue} circle", "seed": 7}
+    assert spec.bindings == {"prompt_choices.seed": Sweep((7, 8, 9)), "sampler.seed": Sweep((7, 8, 9))}
+    for overrides in runs_of(spec):
+        assert problems(spec.workflow, Registry.builtin(), (), overrides) == []
+    last = spec_of_run(spec, runs_of(spec)[2])
+    again = request_of(last)
+    assert again is not None
+    assert (again.prompt, again.seed, again.count) == ("a {red|blue} circle", 9, 1)
+    assert settings_of(last).prompt == expand("a {red|blue} circle", 9)
+    assert {"prompt_choices"} <= {field.node for field in spec.workflow.form if field.input == "text"}
+
+
+def test_the_grammar_is_no_unknown_word() -> None:
+    known = ("red", "circle", "blue", "tree")
+    text = (
+        "(red:1.2) [circle::0.5] BREAK {2$$red|3::blue} __animals/birds__ AND a (tree) :0.7 <lora:ink style:0.8> "
+        "embedding:fog-v2 <hypernet:x>, <lora:half ty"
+    )
+    assert unknown_words(text, known) == []
+    assert unknown_words("(dragon:1.2) [cat|dog] {hen|red} break", known) == ["dragon", "cat", "dog", "hen", "break"]
 
 
 def test_words_outside_a_small_vocabulary_are_found_and_said() -> None:
