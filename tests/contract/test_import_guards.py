@@ -100,7 +100,9 @@ def test_constructing_the_application_is_cheap() -> None:
     assert loaded_by(code) & (TORCH | QT | NETWORK | DATABASE) == set()
 
 
-@pytest.mark.parametrize("arguments", [["nodes", "--json"], ["doctor"], ["prompt", "parse", "a (red:1.2) circle", "--json"]])
+@pytest.mark.parametrize(
+    "arguments", [["nodes", "--json"], ["doctor"], ["prompt", "parse", "a (red:1.2) circle", "--json"]]
+)
 def test_commands_that_only_tell_load_neither_torch_nor_qt(arguments: list[str]) -> None:
     assert loaded_by(command(arguments)) & (TORCH | QT) == set()
 
