@@ -203,21 +203,22 @@ def _run(
     if prepared.refused:
         for step in prepared.needed:
             if step.id in prepared.refused:
-                scheduler.refuse(step, prepared.refused[step.id])
+                scheduler.outcomes.record_failure(step, prepared.refused[step.id])
     try:
         scheduler.run([t for t in prepared.targets if t.id not in prepared.refused])
     finally:
-        result.succeeded += scheduler.succeeded
-        result.cached += scheduler.cached
-        result.failures += scheduler.failures
-        result.blocked += scheduler.blocked
-        outputs = {
+        outcomes = scheduler.outcomes
+        result.succeeded += outcomes.succeeded
+        result.cached += outcomes.cached
+        result.failures += outcomes.failures
+        result.blocked += outcomes.blocked
+        made = {
             t.id: dict(zip(t.kind.output_names, t.value, strict=True)) for t in prepared.targets if t.value is not None
         }
         for node_id, slots in prepared.groups.items():
-            outputs[node_id] = {name: s.value[i] for name, (s, i) in slots.items() if s.value is not None}
-        result.runs.append(outputs)
-        result.outputs = outputs
+            made[node_id] = {name: s.value[i] for name, (s, i) in slots.items() if s.value is not None}
+        result.runs.append(made)
+        result.outputs = made
 
 
 def sound_steps(prepared: Prepared) -> list[Step]:

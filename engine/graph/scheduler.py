@@ -12,20 +12,20 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from engine.contracts.errors import Cancelled, InvalidWorkflow, NodeFailed, TesseraError
+from engine.contracts.errors import Cancelled, InvalidWorkflow, TesseraError
 from engine.contracts.workflow import Subgraph
 from engine.graph.beside import Beside
-from engine.graph.cache import Kept, Trace, ValueCache
+from engine.graph.cache import Kept, ValueCache
 from engine.graph.calls import Arguments, Outputs, arguments, combine, normalise
 from engine.graph.context import JobShare, RunContext
 from engine.graph.expansion import Pending, expand
 from engine.graph.failures import failure_of
 from engine.graph.flow import Block, Expand
 from engine.graph.interruption import attending
+from engine.graph.outcomes import DONE, FAILED, IDLE, READY, RUNNING, WAITING, Outcomes
 from engine.graph.plan import Step
 from engine.graph.registry import Registry
 
-IDLE, WAITING, READY, RUNNING, DONE, FAILED, BLOCKED = range(7)
 POOL_SECONDS = 0.002  # a node quicker than this costs more to hand over than it saves
 MAX_STEPS = 200_000  # of one run with all its expansions; an expansion without an end stops here
 
@@ -44,25 +44,20 @@ class Scheduler:
         nonce: bytes,
     ) -> None:
         self.share, self.registry, self.cache, self.subgraphs = share, registry, cache, subgraphs
-        self.keep_going, self.nonce = keep_going, nonce
-        self.succeeded: list[str] = []
-        self.cached: list[str] = []
-        self.blocked: list[str] = []
-        self.failures: list[NodeFailed] = []
-        self.traces: dict[str, Trace] = {}
+        self.nonce = nonce
+        self.outcomes = Outcomes(share, cache, self._enqueue, keep_going=keep_going)
         self._events = share.events
         self._ready: list[Step] = []
         self._ready_async: list[Step] = []
         self._demanded: list[Step] = []
         self._hits: list[tuple[Step, Kept]] | None = []
-        self._stopping = False
         self._count = 0
         self._beside = Beside()
 
     # ---- the loop
 
     def run(self, targets: list[Step]) -> None:
-        """Make the targets. Raises Cancelled; failures of nodes land in `failures`."""
+        """Make the targets. Raises Cancelled; what came of each node lands in `outcomes`."""
         for step in targets:
             step.uses += 1  # the caller's own use of the value
         cancel = self.share.cancel
@@ -74,21 +69,21 @@ class Scheduler:
                 self._loop()
         finally:
             self._beside.close()
-            self.cache.remember(self.traces)
+            self.cache.remember(self.outcomes.traces)
         for step in self._demanded:
             if step.state < DONE:
-                self.blocked.append(step.id)
+                self.outcomes.blocked.append(step.id)
 
     def _loop(self) -> None:
         cancel = self.share.cancel
         while True:
             if cancel.cancelled:
                 raise Cancelled
-            if self._stopping and self._beside.only_async:
+            if self.outcomes.stopping and self._beside.only_async:
                 break  # nothing is left in the pool; waiting async nodes are called off
-            if self._ready_async and not self._stopping:
+            if self._ready_async and not self.outcomes.stopping:
                 self._start(self._ready_async.pop())
-            elif self._ready and not self._stopping:
+            elif self._ready and not self.outcomes.stopping:
                 self._beside.step()
                 self._start(self._ready.pop())
             elif self._beside.in_flight:
@@ -100,14 +95,14 @@ class Scheduler:
         hits, self._hits = self._hits or [], None
         if self._events.on_event is None:
             for step, kept in hits:
-                self._use_kept(step, kept)
+                self.outcomes.use_kept(step, kept)
             return
         runs = [s.id for s in self._demanded if s.state in (WAITING, READY)]
         waiting = {step.id for step, _ in hits}
         runs = [r for r in runs if r not in waiting]
         self._events.emit("planned", "", {"nodes": runs, "cached": len(hits), "runs": len(runs)})
         for step, kept in hits:
-            self._use_kept(step, kept)
+            self.outcomes.use_kept(step, kept)
 
     # ---- demand
 
@@ -129,7 +124,7 @@ class Scheduler:
             kept = self._kept(step)
             if kept is not None:
                 if self._hits is None:
-                    self._use_kept(step, kept)
+                    self.outcomes.use_kept(step, kept)
                 else:
                     self._hits.append((step, kept))
                 continue
@@ -151,7 +146,7 @@ class Scheduler:
             if state == DONE:
                 continue
             if state >= FAILED:
-                self._block(step, source.id, "")
+                self.outcomes.block(step, source.id)
                 return []
             waiting += 1
             if source.dependents is None:
@@ -174,18 +169,6 @@ class Scheduler:
             kept = self.cache.get_dear(step.digest)
         return kept
 
-    def _use_kept(self, step: Step, kept: Kept) -> None:
-        try:
-            for artifact in kept.artifacts:
-                self.share.emit_artifact(step.id, artifact)
-        except Exception as error:  # noqa: BLE001  # the runner could not store it; that is this node's failure
-            self._fail(step, error, {})
-            return
-        self.cached.append(step.id)
-        self.traces[step.id] = (step.kind.header, step.digest, step.parts)
-        self._events.emit("node_cached", step.id)
-        self._settle(step, kept.outputs, kept.many)
-
     def _enqueue(self, step: Step) -> None:
         step.state = READY
         if step.kind.definition.is_async and step.resume is None:
@@ -203,7 +186,7 @@ class Scheduler:
         kind = step.kind
         kept = self._kept(step) if kind.cacheable and step.digest in self.cache else None
         if kept is not None:  # an equal node ran since this one was asked for
-            self._use_kept(step, kept)
+            self.outcomes.use_kept(step, kept)
             return
         try:
             calls, mapped = arguments(step)
@@ -211,11 +194,11 @@ class Scheduler:
                 return
         except Exception as error:  # noqa: BLE001  # a node's own `needs` may raise anything; it is that node's failure
             self._announce_start(step)
-            self._fail(step, error, {})
+            self.outcomes.fail(step, error, {})
             return
         only = calls[0] if len(calls) == 1 else None
         if isinstance(only, Block):
-            self._pass_block(step, only, mapped)
+            self.outcomes.pass_block(step, only, mapped)
             return
         step.state = RUNNING
         self._announce_start(step)
@@ -242,7 +225,7 @@ class Scheduler:
         except Cancelled:
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001  # containment: whatever a node raises is its own failure
-            self._fail(step, error, _first(calls))
+            self.outcomes.fail(step, error, _first(calls))
             return
         self._complete(step, results, calls, mapped, context, time.perf_counter() - begun)
 
@@ -280,7 +263,7 @@ class Scheduler:
         def on_error(error: BaseException) -> None:
             if not isinstance(error, (Exception, SystemExit)) or isinstance(error, Cancelled):
                 raise error
-            self._fail(step, error, _first(calls))
+            self.outcomes.fail(step, error, _first(calls))
 
         async def one(call: Arguments) -> Outputs:
             if isinstance(call, Block):
@@ -320,81 +303,7 @@ class Scheduler:
                 self._expand(step, results, calls, mapped, context, seconds)
                 return
         outputs, many = combine(step.kind, results, mapped)  # type: ignore[arg-type]
-        self._succeed(step, outputs, many, context, seconds)
-
-    def _succeed(
-        self,
-        step: Step,
-        outputs: tuple[Any, ...],
-        many: tuple[bool, ...] | None,
-        context: RunContext,
-        seconds: float,
-    ) -> None:
-        kind = step.kind
-        kept = Kept(outputs, many, tuple(context.made))
-        if kind.cacheable:
-            self.cache.put(step.digest, kept)
-            if kind.schema.effects.dear and self.cache.disk is not None:
-                self.cache.disk.put(step.digest, kept)
-        self.succeeded.append(step.id)
-        self.traces[step.id] = (kind.header, step.digest, step.parts)
-        self._events.emit("node_finished", step.id, {"seconds": round(seconds, 4)})
-        self._settle(step, outputs, many)
-
-    def _settle(self, step: Step, outputs: tuple[Any, ...], many: tuple[bool, ...] | None) -> None:
-        """The step has its value: whoever waited for it may go on; what only it needed is let go."""
-        step.value, step.many, step.state = outputs, many, DONE
-        for wire in step.wires:
-            source = wire[1]
-            source.uses -= 1
-            if source.uses <= 0:
-                source.value = None
-        waiting, step.dependents = step.dependents, None
-        if waiting is not None:
-            for other in waiting:
-                other.waiting -= 1
-                if other.waiting == 0 and other.state == WAITING:
-                    self._enqueue(other)
-
-    def _pass_block(self, step: Step, block: Block, mapped: bool) -> None:
-        outputs, many = combine(step.kind, [block], mapped)
-        step.blocked_by = block.reason
-        self.blocked.append(step.id)
-        self._events.emit("node_blocked", step.id, {"reason": block.reason} if block.reason else None)
-        self._settle(step, outputs, many)
-
-    def _fail(self, step: Step, error: Exception | SystemExit, given: Mapping[str, Any]) -> None:
-        failed = failure_of(step.id, step.kind.schema.type, error, given)
-        self._record_failure(step, failed)
-
-    def _record_failure(self, step: Step, failed: NodeFailed) -> None:
-        self.failures.append(failed)
-        data = {"type": failed.node_type, "cause": failed.cause, "hint": failed.hint, "inputs": failed.inputs}
-        self._events.emit("node_failed", step.id, data)
-        step.state = FAILED
-        if not self.keep_going:
-            self._stopping = True
-        waiting, step.dependents = step.dependents or [], None
-        for other in waiting:
-            self._block(other, step.id, "")
-
-    def _block(self, step: Step, because: str, reason: str) -> None:
-        """This step can't run, and so neither can those that wait for it."""
-        stack = [step]
-        while stack:
-            item = stack.pop()
-            if item.state >= DONE:
-                continue
-            item.state = BLOCKED
-            item.blocked_by = because
-            self.blocked.append(item.id)
-            self._events.emit("node_blocked", item.id, {"by": because})
-            stack.extend(item.dependents or ())
-            item.dependents = None
-
-    def refuse(self, step: Step, failed: NodeFailed) -> None:
-        """Mark a step as failed before the run: the document is wrong there, and the rest may go on."""
-        self._record_failure(step, failed)
+        self.outcomes.succeed(step, outputs, many, context, seconds)
 
     # ---- expansion
 
@@ -410,7 +319,7 @@ class Scheduler:
         try:
             pending = expand(step, results, mapped, self.registry, self.subgraphs, self.nonce)
         except (InvalidWorkflow, TesseraError) as error:
-            self._fail(step, error, _first(calls))
+            self.outcomes.fail(step, error, _first(calls))
             return
         pending.context, pending.seconds = context, seconds
         step.resume = pending
@@ -420,7 +329,7 @@ class Scheduler:
         for source in pending.targets:
             source.uses += 1
             if source.state >= FAILED:
-                self._block(step, source.id, "")
+                self.outcomes.block(step, source.id)
                 return
             if source.state == DONE:
                 continue
@@ -442,7 +351,7 @@ class Scheduler:
             source.uses -= 1
             if source.uses <= 0:
                 source.value = None
-        self._succeed(step, outputs, many, pending.context, pending.seconds)
+        self.outcomes.succeed(step, outputs, many, pending.context, pending.seconds)
 
 
 def _first(calls: list[Arguments]) -> Mapping[str, Any]:
