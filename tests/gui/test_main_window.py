@@ -37,6 +37,8 @@ class Page(Workspace):
         self.started: list[str] = []
         self.mode = ""
         self.kept: dict[str, object] = {}
+        self.covered: list[bool] = []
+        self.focused = 0
         self.side = QWidget()
 
     def inspector(self) -> QWidget:
@@ -50,6 +52,12 @@ class Page(Workspace):
 
     def set_mode(self, mode: str) -> None:
         self.mode = mode
+
+    def take_focus(self) -> None:
+        self.focused += 1
+
+    def set_covered(self, covered: bool) -> None:
+        self.covered.append(covered)
 
     def save_state(self) -> dict[str, object]:
         return {"prompt": "a boat"}
@@ -219,6 +227,47 @@ def test_the_welcome_page_sets_the_level_and_makes_a_first_picture(qtbot: QtBot,
     assert page_of(window).started == ["a red circle on a blue background"]
     assert window.app.settings.get("ui.welcomed") is True
     assert window.commands.welcome is None
+
+
+def test_nothing_looks_out_behind_the_welcome_page_and_the_work_gets_the_keyboard_after_it(
+    qtbot: QtBot, window: MainWindow
+) -> None:
+    window.app.settings.set("ui.welcomed", False)
+    window.commands.start_application()
+    page = page_of(window)
+    assert (page.covered, page.focused) == ([True], 0)
+    welcome = window.commands.welcome
+    assert welcome is not None
+    QTest.keyClick(welcome.start, Qt.Key.Key_Escape)
+    assert window.commands.welcome is None
+    assert (page.covered, page.focused) == ([True, False], 1)
+
+
+def test_without_a_welcome_the_keyboard_starts_at_the_work(window: MainWindow) -> None:
+    window.commands.start_application()
+    assert page_of(window).focused == 1
+
+
+def test_the_strip_takes_no_room_while_empty_and_follows_the_level_until_it_is_chosen(
+    qtbot: QtBot, window: MainWindow
+) -> None:
+    window.commands.start_application()
+    action = window.actions_.action("view.filmstrip")
+    assert not window.filmstrip.isVisible()
+    assert not action.isChecked()
+    window.app.settings.set("ui.mode", "advanced")
+    qtbot.waitUntil(action.isChecked)
+    assert not window.filmstrip.isVisible()  # wanted, and empty
+    window.filmstrip.model.add_job("one")
+    assert window.filmstrip.isVisible()
+    window.filmstrip.model.remove_job("one")
+    assert not window.filmstrip.isVisible()
+    window.filmstrip.model.add_job("two")
+    window.app.commands.run("view.filmstrip")
+    assert not window.filmstrip.isVisible()
+    window.app.settings.set("ui.mode", "simple")
+    window.app.commands.run("view.filmstrip")  # a choice holds in every level from now on
+    assert window.filmstrip.isVisible()
 
 
 def test_the_preferences_show_every_setting_that_is_not_hidden(window: MainWindow) -> None:

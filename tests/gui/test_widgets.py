@@ -14,8 +14,9 @@ from PySide6.QtWidgets import QApplication, QLabel, QWidget
 from pytestqt.qtbot import QtBot
 
 from studio_app.notifications import Action, Notification
+from ui import theme
 from ui.widgets.arithmetic import evaluate
-from ui.widgets.basics import ElidedLabel
+from ui.widgets.basics import Button, ElidedLabel
 from ui.widgets.containers import Fold
 from ui.widgets.fuzzy import ranked, score
 from ui.widgets.inputs import Choice, NumberField, SliderField, Toggle
@@ -190,3 +191,38 @@ def _wheel() -> QWheelEvent:
         QPointF(5, 5), QPointF(5, 5), QPoint(0, 0), QPoint(0, -120), Qt.MouseButton.NoButton,
         Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase, False,
     )  # fmt: skip
+
+
+def test_a_number_out_of_its_range_says_what_is_used(qtbot: QtBot) -> None:
+    field = NumberField("Steps", minimum=1, maximum=150, value=25)
+    qtbot.addWidget(field)
+    said: list[str] = []
+    field.corrected.connect(said.append)
+    for typed in ("151", "0", "many", "30"):
+        field.setText(typed)
+        QTest.keyClick(field, Qt.Key.Key_Return)
+    assert said == [
+        "Steps go from 1 to 150; 150 is used.",
+        "Steps go from 1 to 150; 1 is used.",
+        "“many” is no number; 1 is kept.",
+    ]
+    assert field.value() == 30
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.25, 2.0, 3.0])
+def test_icon_and_words_of_a_button_stand_eight_pixels_apart(qtbot: QtBot, scale: float) -> None:
+    app = QApplication.instance()
+    assert isinstance(app, QApplication)
+    theme.apply(app, "dark", scale)
+    button = Button("Hide", "square", kind="primary")  # a full box: its lines reach 3 of 24 from the icon's edge
+    qtbot.addWidget(button)
+    button.resize(button.sizeHint())
+    image = button.grab().toImage()
+    ground = image.pixel(round(8 * scale), image.height() // 2)
+    middle = range(image.height() // 2 - 1, image.height() // 2 + 1)
+    inked = [x for x in range(image.width()) if any(image.pixel(x, y) != ground for y in middle)]
+    inside = [x for x in inked if 6 * scale < x < image.width() - 6 * scale]
+    gaps = [right - left - 1 for left, right in pairwise(inside)]
+    widest = sorted(gaps)[-2:]  # inside the box, and between the box and the words
+    assert round(8 * scale) <= min(widest) <= round(12 * scale)
+    theme.apply(app, "dark", 1.0)

@@ -16,7 +16,7 @@ from ui.theme import state
 from ui.theme.tokens import RESOURCES
 
 _VIEWBOX = 24.0
-_QT_GAP = 4
+_QT_GAP = 2
 
 
 @lru_cache(maxsize=256)
@@ -91,7 +91,7 @@ def icon(name: str, size: int = 20, *, token: str = "text", checked_token: str =
 def beside_words(size: int = 16) -> QSize:
     """The icon size of a button with words: as tall as `size` asks, and wider by what Qt leaves out of the 8-px gap.
 
-    Qt puts 4 px between icon and words whatever the scale; the icon brings the rest as empty room at its right.
+    Qt leaves 2 px between icon and words whatever the scale; the icon brings the rest as empty room at its right.
     """
     return QSize(state.px(size) + max(0, state.space(1) - _QT_GAP), state.px(size))
 
