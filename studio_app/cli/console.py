@@ -94,6 +94,12 @@ class Progress:
             self._last_line = time.monotonic()
             remark(f"{round(fraction * 100)} %  {text}{left}")
 
+    def tell(self, text: str) -> None:
+        """A line between the progress; the bar is drawn anew after it."""
+        if not self._quiet:
+            self.clear()
+            remark(text)
+
     def clear(self) -> None:
         """Take the bar away, so that text can follow."""
         if self._drawn:

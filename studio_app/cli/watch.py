@@ -45,6 +45,7 @@ def finish(
     """
     events: queue.SimpleQueue[JobEvent | None] = queue.SimpleQueue()  # None: the person asked to stop
     unsubscribe = app.events.subscribe(events.put)
+    warned: set[str] = set()  # the positive and the negative prompt, or several runs, may warn of the same
     with _stopping(lambda: events.put(None)):
         try:
             job_id = submit()
@@ -58,6 +59,10 @@ def finish(
                 if on_event:
                     on_event(event)
                 _show(app.jobs.get(job_id), event, progress)
+                warning = _warning(event)
+                if warning and warning not in warned:
+                    warned.add(warning)
+                    progress.tell(warning)
                 if event.kind == "finished":
                     break
         finally:
@@ -76,6 +81,11 @@ def _show(row: JobRow, event: JobEvent, progress: Progress) -> None:
         progress.show(row.fraction, row.text or _title(row), row.seconds_left)
     elif event.kind == "node_started":
         progress.show(row.fraction, _title(row), row.seconds_left)
+
+
+def _warning(event: JobEvent) -> str:
+    """What a node warns of, "" for other events."""
+    return str(event.data.get("text", "")) if event.kind == "log" and event.data.get("level") == "warning" else ""
 
 
 def _title(row: JobRow) -> str:

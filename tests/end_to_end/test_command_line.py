@@ -295,6 +295,16 @@ def test_a_valid_workflow_has_signatures_that_follow_its_values(cli: Callable[..
     assert three["signatures"]["sampler"] != four["signatures"]["sampler"]
 
 
+def test_a_prompt_is_read_with_its_grammar_and_warns_once(cli: Callable[..., Said]) -> None:
+    text = "a {red|red} circle on a [white:blue:0.3] background <lora:ink:1>"
+    said = cli("generate", text, "--negative", "<lora:ink:1>", "--steps", 2, "-o", "a.png")
+    assert said.code == 0
+    assert said.err.count("asks for the LoRA “ink”") == 1
+    assert read_metadata(Path("a.png").read_bytes()).parameters.startswith(
+        "a red circle on a [white:blue:0.3] background <lora:ink:1>\n"
+    )
+
+
 def test_a_prompt_is_shown_as_it_is_read(cli: Callable[..., Said], tmp_path: Path) -> None:
     text = "a (red:1.2) [fog:snow:0.5] <lora:ink:0.5>"
     assert cli("prompt", "parse", text, "--steps", 10, "--json").json == {
