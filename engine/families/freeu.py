@@ -39,7 +39,7 @@ def freeu(unet: Any, settings: FreeU) -> Iterator[None]:
 
 
 def _decoder(unet: Any) -> Iterator[tuple[int, Any]]:
-    """(channels of the decoder's own features, resnet) of each of the decoder's resnets; the rest of its input is a skip."""
+    """(channels of the decoder's own features, resnet) of each resnet there; the rest of its input is a skip."""
     before = int(unet.config.block_out_channels[-1])
     for block in unet.up_blocks:
         for resnet in block.resnets:

@@ -108,7 +108,7 @@ class Family(Autoencoder, Protocol):
     def noise_space(self) -> NoiseSpace: ...
 
     def encode_text(self, text: str | ParsedPrompt, clip_skip: int = 0, patches: tuple[Patch, ...] = ()) -> EncodedText:
-        """The conditioning of a prompt, a str taken literally. Raises InvalidRequest when `clip_skip` leaves no layer."""
+        """The conditioning of a prompt, a str taken literally. Raises InvalidRequest if `clip_skip` leaves no layer."""
         ...
 
     def bind(self, request: BindRequest) -> Bound:

@@ -21,8 +21,6 @@ from engine.sampling.guidance import guided, is_composed, is_plain, mixed
 from engine.sampling.noise_space import NoiseSpace
 from engine.sampling.patches import combined, rules_of
 
-CONTROL_FACTOR = 8  # pixels of the steering picture for each latent cell
-
 
 def freeu_of(request: BindRequest) -> FreeU | None:
     """The last FreeU patch of a run."""
@@ -79,7 +77,8 @@ def _bound(control: Control, request: BindRequest, network: Network, others: Cal
             f"{network.config.cross_attention_dim}",
             where="control", fix="Use a ControlNet made for this family",
         )  # fmt: skip
-    rows, columns = request.shape[2] * CONTROL_FACTOR, request.shape[3] * CONTROL_FACTOR
+    factor = 2 ** (len(module.config.conditioning_embedding_out_channels) - 1)  # pixels of the hint for each cell
+    rows, columns = request.shape[2] * factor, request.shape[3] * factor
     hint = torch.tensor(control.image[..., :3], dtype=torch.float32).permute(0, 3, 1, 2)
     if hint.shape[-2:] != (rows, columns):
         hint = F.interpolate(hint, size=(rows, columns), mode="bilinear", antialias=True, align_corners=False)

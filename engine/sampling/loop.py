@@ -231,7 +231,7 @@ class _Grey:
         first = float(times[self.start])
         last = float(times[self.until]) if self.until < schedule.steps else 0.0
         threshold = (float(times[step]) - last) / max(first - last, 1e-6)
-        free = (mask >= threshold).to(mask.dtype)
+        free = ((mask >= threshold) & (mask > 0)).to(mask.dtype)  # black is kept, also at timestep 0
         return self.strength * free + (1 - self.strength) * mask
 
 

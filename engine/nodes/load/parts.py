@@ -101,6 +101,22 @@ def text_encoder_triple(ctx: NodeContext, encoder_1: Encoder, encoder_2: Encoder
     return TextEncoderHandle(_known(ctx, encoder_1), "sd3", more=(_known(ctx, encoder_2), _known(ctx, encoder_3)))
 
 
+@node("load.text_encoder_quadruple", category="Load", outputs=("clip",), title="Load four text encoders", effects=LANE,
+      search=("QuadrupleCLIPLoader", "HiDream"))  # fmt: skip
+def text_encoder_quadruple(
+    ctx: NodeContext, encoder_1: Encoder, encoder_2: Encoder, encoder_3: Encoder, encoder_4: Encoder
+) -> Clip:
+    """Load the four text encoders of HiDream.
+
+    encoder_1: the first file; which is which is seen from the files
+    encoder_2: the second
+    encoder_3: the third
+    encoder_4: the fourth
+    """
+    rest = (encoder_2, encoder_3, encoder_4)
+    return TextEncoderHandle(_known(ctx, encoder_1), "hidream", more=tuple(_known(ctx, ref) for ref in rest))
+
+
 @node(
     "load.vae", category="Load", outputs=("vae",), title="Load VAE", effects=LANE, search=("VAELoader", "autoencoder")
 )

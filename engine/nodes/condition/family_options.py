@@ -1,0 +1,100 @@
+"""Options that only some model families read: how short prompts are filled up, how references count, editing by
+instruction."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+from engine.contracts.errors import InvalidRequest
+from engine.contracts.node_schema import Effects
+from engine.contracts.references import ModelRef
+from engine.graph.node import In, NodeContext, node
+from engine.graph.values import Clip, ClipVisionOutput, Conditioning, Image, Latent, ModelHandle, Patch, Socket, Vae
+from engine.models.denoiser_family import cannot_run, title_of
+
+StyleModel = Annotated[ModelHandle, Socket("STYLE_MODEL")]
+Tokens = Annotated[int, In(minimum=0, maximum=10_000)]
+
+
+@node("condition.token_padding", category="Condition", outputs=("clip",), title="Fill up short prompts (T5)",
+      search=("T5TokenizerOptions",))  # fmt: skip
+def token_padding(ctx: NodeContext, clip: Clip, min_padding: Tokens = 0, min_length: Tokens = 0) -> Clip:
+    """Fill short prompts up before a T5 encoder reads them. Encoders that are no T5 don't see it.
+
+    clip: the text encoders
+    min_padding: at least this many empty tokens after the words
+    min_length: at least this many tokens in all
+    """
+    made = Patch("token_padding", (("min_length", min_length), ("min_padding", min_padding)))
+    return replace(clip, patches=(*(p for p in clip.patches if p.kind != made.kind), made))
+
+
+@node("condition.reference_method", category="Condition", outputs=("conditioning",), title="How references count",
+      search=("FluxKontextMultiReferenceLatentMethod", "Kontext"))  # fmt: skip
+def reference_method(
+    ctx: NodeContext,
+    conditioning: Conditioning,
+    method: Annotated[str, In(choices=("offset", "index", "uxo/uno", "index_timestep_zero"))] = "offset",
+) -> Conditioning:
+    """How several reference pictures are laid beside the new one. Models without references don't see it.
+
+    conditioning: the prompt, with its references
+    method: offset: side by side on one canvas; index: one behind the other
+    """
+    return tuple(
+        replace(entry, extras=(*(e for e in entry.extras if e[0] != "reference_method"), ("reference_method", method)))
+        for entry in conditioning
+    )
+
+
+@node("condition.edit_by_instruction", category="Condition", outputs=("positive", "negative", "latent"),
+      title="Condition a model that edits by instruction", effects=Effects(parallel_safe=False),
+      search=("InstructPixToPixConditioning", "pix2pix", "Flux Canny", "Flux Depth"))  # fmt: skip
+def edit_by_instruction(
+    ctx: NodeContext, positive: Conditioning, negative: Conditioning, vae: Vae, image: Image
+) -> tuple[Conditioning, Conditioning, Latent]:
+    """Give a model with room for a second picture (Instruct-Pix2Pix, Flux Canny and Depth) the picture to follow.
+
+    positive: what to change, or what to show
+    negative: what it should not show
+    vae: the autoencoder of the model
+    image: the picture to follow
+    """
+    raise InvalidRequest(
+        f"this studio does not run {title_of(vae.family)} models that take a second picture", where="vae",
+        fix="Start from the picture itself: “Encode image”, then the sampler with a lower denoise",
+    )  # fmt: skip
+
+
+@node("load.style_model", category="Load", outputs=("style_model",), title="Load style model",
+      effects=Effects(parallel_safe=False), search=("StyleModelLoader", "Flux Redux"))  # fmt: skip
+def style_model(
+    ctx: NodeContext, style_model: Annotated[ModelRef, Socket("COMBO"), In(model_kind="other")]
+) -> StyleModel:
+    """Load a model that turns what a vision encoder sees into words of a prompt.
+
+    style_model: which one
+    """
+    raise cannot_run("the style model", style_model.name, "style models")
+
+
+@node("condition.style", category="Condition", outputs=("conditioning",), title="Prompt with a picture (style model)",
+      search=("StyleModelApply", "Flux Redux"))  # fmt: skip
+def style(
+    ctx: NodeContext,
+    conditioning: Conditioning,
+    style_model: StyleModel,
+    vision: ClipVisionOutput,
+    strength: Annotated[float, In(minimum=0.0, maximum=10.0, step=0.01)] = 1.0,
+    strength_type: Annotated[str, In(choices=("multiply", "attn_bias"))] = "multiply",
+) -> Conditioning:
+    """Add what a picture shows to a prompt, through a style model.
+
+    conditioning: the prompt
+    style_model: the style model
+    vision: what a vision encoder sees in the picture
+    strength: how much the picture counts
+    strength_type: whether the picture's words are scaled, or how much attention they get
+    """
+    raise cannot_run("the style model", style_model.weights.name, "style models")
