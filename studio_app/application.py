@@ -21,7 +21,9 @@ from studio_app.jobs.recorder import Recorder
 from studio_app.jobs.results import ResultKeeper
 from studio_app.jobs.rows import ExportTarget, JobRow
 from studio_app.library.library import Library
+from studio_app.models.background import Background
 from studio_app.models.index import Locator, ModelIndex
+from studio_app.models.library import ModelLibrary
 from studio_app.notifications import Notifications
 from studio_app.paths import Paths
 from studio_app.plugins.consent import Consent
@@ -76,6 +78,12 @@ class Application:
         self._store_open = False
         self._started = False
         self._lock = threading.Lock()
+        self._store_lock = threading.RLock()
+        self.model_library = ModelLibrary(
+            self._store, self._open_store, self._model_folders, (library_dir or self.paths.data) / "trash"
+        )
+        self.model_background = Background(self.model_library, self._model_folders)
+        self.model_library.changed.subscribe(lambda count: self.models.refresh())
         self.library = Library(self._store, lambda: self._store_open, self._unsaved_budget)
         self._keeper = ResultKeeper(self._store, self.library, self.notifications, lambda: self._store_open)
         self.jobs = Jobs(
@@ -102,6 +110,7 @@ class Application:
         """Stop what runs, finish the writing, close the files. Jobs that had not finished show as interrupted."""
         self.engine.close()
         self._recorder.close()
+        self.model_background.close()
         self._store.close()
 
     # --- what needs more than one part
@@ -134,17 +143,26 @@ class Application:
     def _open(self) -> None:
         try:
             try:
-                self.recovery = self._store.open()
-                self._store_open = True
+                self._open_store()
                 self.jobs.opened()
                 self._report(self.recovery)
             except StorageError as error:
                 self.notifications.post("error", f"{error} New pictures are kept in memory until you save them.")
             self._open_lane_guarded()
+            if self._store_open:
+                self.model_background.start()
             for complaint in (*self.settings.complaints, *self.styles.complaints, *self.prompts.complaints):
                 self.notifications.post("warning", complaint)
         finally:
             self._ready.set()
+
+    def _open_store(self) -> None:
+        """Open the store unless it is; the model library asks for it too. Raises StorageError."""
+        with self._store_lock:
+            if not self._store_open:
+                self.recovery = self._store.open()
+                self._store_open = True
+                self.model_library.restore_notes()
 
     def _open_lane_guarded(self) -> None:
         try:

@@ -113,7 +113,7 @@ def _begin(path: Path, file: BinaryIO, info: zipfile.ZipInfo) -> int:
     if len(data) < _LOCAL_HEADER.size or data[:4] != b"PK\x03\x04":
         raise refused(path, f"“{clip(info.filename)}” is not where its zip archive says")
     fields = _LOCAL_HEADER.unpack(data)
-    method, name_length, extra_length = fields[3], fields[9], fields[10]
+    method, name_length, extra_length = int(fields[3]), int(fields[9]), int(fields[10])
     name = file.read(name_length)
     if name != info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437", "replace"):
         raise refused(path, "its zip archive gives one file two names")

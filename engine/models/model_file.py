@@ -107,8 +107,8 @@ class ModelFile:
         for item in fields(cls):
             if item.name not in data:
                 continue
-            value = data[item.name]
-            wanted = {"size_bytes": int, "parameters": int, "details": dict}.get(
+            value: Any = data[item.name]
+            wanted: type = {"size_bytes": int, "parameters": int, "details": dict}.get(
                 item.name, list if item.name in ("fits", "parts", "trigger_words") else str
             )
             if not isinstance(value, wanted):

@@ -1,35 +1,73 @@
-"""`models`: what models are on this machine."""
+"""`models`: what models are on this machine, what a file is, and bringing files in or putting them away."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
+from engine.contracts.errors import EXIT_BAD_INPUT, BadInput, InvalidRequest, MissingModel
 from studio_app.application import Application
-from studio_app.cli.console import print_json, say
+from studio_app.cli.console import print_json, remark, say
+from studio_app.models.hashing import file_sha256
 from studio_app.models.index import ModelEntry
 
 NAME = "models"
-HELP = "list the models on this machine"
+HELP = "list, identify, import and remove models"
 DESCRIPTION = """\
-Lists the models that can be used, and the folders that look like models and can't be, with the reason. A model is an
-ordinary diffusers folder; put it into “models” in the studio's data folder (“doctor” names it).
+Without an action it lists the models: first those that the studio can run, then every other model file of the searched
+folders with a word on what it is, then what is refused and why. Files are told by their header alone; one that could
+run code is refused unread. Folders of ComfyUI, A1111, InvokeAI and the Hugging Face cache are used where they are.
 """
+EPILOG = """\
+actions:
+  list [WORDS]           the models; with WORDS those whose name, kind, tags or trigger words hold them all
+  identify FILE          what a file or diffusers folder is, wherever it lies
+  import FILE|FOLDER     copy into the studio's model folder; .ckpt .pt .pth .bin are checked and become safetensors
+  remove NAME            move a file to the trash folder of the data folder; “remove --undo” brings the last one back
+  folders [add|remove DIR]  the searched folders and whose layout they have
+  verify                 read every file again, compare its sha256 with the known one, name files with equal content
+
+examples:
+  main.py models identify ~/Downloads/style.safetensors --json
+  main.py models folders add ~/ComfyUI
+"""
+
+ACTIONS = ("list", "identify", "import", "remove", "folders", "verify")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("list",), nargs="?", default="list", help="list (the default)")
+    parser.add_argument("action", choices=ACTIONS, nargs="?", default="list", help="what to do (default: list)")
+    parser.add_argument("rest", metavar="ARGUMENT", nargs="*", help="what the action needs")
+    parser.add_argument("--kind", metavar="KIND", default="", help="list only files of a kind, such as lora")
+    parser.add_argument("--undo", action="store_true", help="with remove: bring back what was removed last")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     app = Application(args.data_dir)
+    try:
+        actions = {"list": _list, "identify": _identify, "import": _import, "remove": _remove, "folders": _folders,
+                   "verify": _verify}  # fmt: skip
+        return actions[args.action](app, args)
+    finally:
+        app.close()
+
+
+def _list(app: Application, args: argparse.Namespace) -> int:
     entries, refused = app.models.list(), app.models.refused()
+    files = app.model_library.list(args.kind, " ".join(args.rest))
+    if args.rest or args.kind:
+        entries = [e for e in entries if _chosen(e, args.kind, args.rest)]
+    folders = {entry.path for entry in entries}
+    others = [item for item in files if item.path not in folders]
     if args.json:
         print_json(
             {
                 "models": [_json(entry) for entry in entries],
-                "refused": [{"path": str(r.path), "why": r.why} for r in refused],
+                "files": [item.to_json() for item in files],
+                "refused": [{"path": str(r.path), "why": r.why} for r in refused]
+                + [{"path": str(item.path), "why": item.refused} for item in files if item.refused],
             }
         )
         return 0
@@ -39,11 +77,142 @@ def run(args: argparse.Namespace) -> int:
         say(f"    {entry.path}")
         if entry.notice:
             say(f"    {entry.notice}")
-    for item in refused:
-        say(f"not usable: {item.why}")
-    if not entries:
+    for item in (item for item in others if not item.refused):
+        say(f"{item.name}  ({item.size_bytes / 2**20:,.0f} MB) {item.words()}")
+        say(f"    {item.path}")
+    for why in dict.fromkeys([r.why for r in refused] + [item.refused for item in others if item.refused]):
+        say(f"not usable: {why}")
+    if not entries and not files:
         say(f"There are no models. Put a diffusers folder into {app.paths.models}.")
     return 0
+
+
+def _identify(app: Application, args: argparse.Namespace) -> int:
+    from engine.models.identify import identify
+
+    path = Path(_one(args, "a file")).expanduser()
+    if not path.exists():
+        raise MissingModel("there is no such file", where=str(path))
+    about = identify(path)
+    if args.json:
+        print_json({"path": str(path), "words": about.words(), **about.to_json()})
+        return 0
+    say(f"{path.name}: {about.words()}")
+    facts = {
+        "parameters": f"{about.parameters:,}" if about.parameters else "",
+        "size": f"{about.size_bytes / 2**20:,.1f} MB",
+        "parts": ", ".join(about.parts), "prediction": about.prediction,
+        "trigger words": ", ".join(about.trigger_words), "title": about.title, "licence": about.licence,
+        "preview": about.preview, **about.details,
+    }  # fmt: skip
+    for name, value in facts.items():
+        if value:
+            say(f"    {name}: {value}")
+    return 0
+
+
+def _import(app: Application, args: argparse.Namespace) -> int:
+    source = Path(_one(args, "a file or folder")).expanduser()
+    if not source.exists():
+        raise MissingModel("there is no such file or folder", where=str(source))
+    left: list[str] = []
+    if source.is_dir() and not (source / "model_index.json").is_file():
+        done, left = app.model_library.bring_in_all(source)
+        if not done and not left:
+            raise BadInput("there is no model file in this folder", where=str(source))
+    else:
+        done = [app.model_library.bring_in(source)]
+    if args.json:
+        print_json({"imported": [str(path) for path in done], "left": left})
+    else:
+        for path in done:
+            say(f"imported: {path}")
+        for why in left:
+            remark(f"left out: {why}")
+    return EXIT_BAD_INPUT if left and not done else 0
+
+
+def _remove(app: Application, args: argparse.Namespace) -> int:
+    library = app.model_library
+    if args.undo:
+        lying = library.trashed()
+        if not lying:
+            raise MissingModel("there is nothing in the trash")
+        path = library.restore(lying[0])
+        print_json({"restored": str(path)}) if args.json else say(f"brought back: {path}")
+        return 0
+    name = _one(args, "a name")
+    item = library.find(name)
+    trashed = library.remove(item)
+    if args.json:
+        print_json({"removed": str(item.path), "trash": str(trashed.room)})
+    else:
+        say(f"{item.path} was moved to {trashed.room}. “models remove --undo” brings it back.")
+    return 0
+
+
+def _folders(app: Application, args: argparse.Namespace) -> int:
+    if args.rest:
+        action, *more = args.rest
+        if action not in ("add", "remove") or len(more) != 1:
+            raise InvalidRequest("folders takes nothing, “add DIR” or “remove DIR”", where="models folders")
+        folder = Path(more[0]).expanduser().absolute()
+        known = [item for item in app.settings.get("models.folders") if isinstance(item, str)]
+        there = [item for item in known if Path(item).expanduser().absolute() == folder]
+        if action == "add":
+            if not folder.is_dir():
+                raise MissingModel("there is no such folder", where=str(folder))
+            app.settings.set("models.folders", known if there else [*known, str(folder)])
+        elif not there:
+            raise MissingModel("it is not among the searched folders", where=str(folder))
+        else:
+            app.settings.set("models.folders", [item for item in known if item not in there])
+    folders = app.model_library.folders()
+    if args.json:
+        print_json({"folders": [folder.to_json() for folder in folders]})
+        return 0
+    for item in folders:
+        say(f"{item.path}  ({item.to_json()['layout_words']}{'' if item.there else ', not there'})")
+    return 0
+
+
+def _verify(app: Application, args: argparse.Namespace) -> int:
+    library = app.model_library
+    before = {item.path: item for item in library.list()}
+    changed = [
+        item.path for item in before.values()
+        if item.sha256 and item.path.is_file() and file_sha256(item.path) != item.sha256
+    ]  # fmt: skip
+    hashed = library.hash_now()
+    groups = [[str(item.path) for item in group] for group in library.duplicates()]
+    refused = [item for item in before.values() if item.refused]
+    if args.json:
+        print_json(
+            {
+                "files": len(before), "hashed": hashed, "changed": [str(path) for path in changed],
+                "duplicates": groups, "refused": [{"path": str(i.path), "why": i.refused} for i in refused],
+            }
+        )  # fmt: skip
+    else:
+        say(f"{len(before)} files, {hashed} hashed now.")
+        for path in changed:
+            remark(f"changed without a new date, so damaged or replaced: {path}")
+        for group in groups:
+            say(f"equal content: {', '.join(group)}")
+        for item in refused:
+            say(f"not usable: {item.refused}")
+    return EXIT_BAD_INPUT if changed else 0
+
+
+def _one(args: argparse.Namespace, what: str) -> str:
+    if len(args.rest) != 1:
+        raise InvalidRequest(f"“models {args.action}” needs {what}", where="models")
+    return str(args.rest[0])
+
+
+def _chosen(entry: ModelEntry, kind: str, words: list[str]) -> bool:
+    text = f"{entry.name} {entry.family} {entry.path}".lower()
+    return (not kind or entry.ref.kind == kind) and all(word.lower() in text for word in words)
 
 
 def _json(entry: ModelEntry) -> dict[str, Any]:

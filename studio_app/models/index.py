@@ -12,6 +12,7 @@ from engine.contracts.errors import MissingModel, TesseraError, suggest
 from engine.contracts.references import STARTER_NAME, ModelRef
 from engine.models.fingerprint import ModelInfo, identify_folder
 from engine.recipes.recommended import Recommended
+from studio_app.models.layouts import diffusers_places
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class ModelIndex:
     """Models found in the shipped starter folder and in the person's folders; read once, again after `refresh`.
 
     `folders` is asked at each scan, so that a changed setting counts. A model folder lies directly in such a folder,
-    or is named by it.
+    in its “checkpoints” or “diffusers”, in a snapshot of the hub's cache, or is named by it.
     """
 
     def __init__(self, starter: Path, folders: Callable[[], list[Path]]) -> None:
@@ -158,7 +159,7 @@ class ModelIndex:
         candidates = [(self._starter, True)] if self._starter.is_dir() else []
         for root in self._folders():
             try:
-                inside = [root, *sorted(p for p in root.iterdir() if p.is_dir())] if root.is_dir() else []
+                inside = diffusers_places(root) if root.is_dir() else []
             except OSError:
                 continue
             candidates += [(p.absolute(), False) for p in inside if (p / "model_index.json").is_file()]

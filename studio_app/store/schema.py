@@ -2,6 +2,7 @@
 
 job       one row per job: its spec, state and who runs it     job_event  what it said, without progress
 result    one row per artifact, unique by (job, node, index)    export     named files: pending, done or failed
+model_file  what each file in the model folders is               model_note what a person said of a model
 """
 
 from __future__ import annotations
@@ -46,7 +47,22 @@ def _first(db: Any) -> None:
     db["export"].create_index(["state"], if_not_exists=True)
 
 
-MIGRATIONS: tuple[Callable[[Any], None], ...] = (_first,)
+def _model_files(db: Any) -> None:
+    db["model_file"].create(
+        {
+            "path": str, "size": int, "mtime": int, "body": str, "fingerprint": str, "refused": str, "sha256": str,
+            "hashed_size": int, "hashed_mtime": int,
+        },
+        pk="path", not_null={"size", "mtime", "body", "fingerprint", "refused", "sha256"}, if_not_exists=True,
+    )  # fmt: skip
+    db["model_file"].create_index(["fingerprint"], if_not_exists=True)
+    db["model_file"].create_index(["sha256"], if_not_exists=True)
+    db["model_note"].create(
+        {"fingerprint": str, "body": str}, pk="fingerprint", not_null={"body"}, if_not_exists=True
+    )
+
+
+MIGRATIONS: tuple[Callable[[Any], None], ...] = (_first, _model_files)
 
 
 def migrate(connection: sqlite3.Connection) -> None:
