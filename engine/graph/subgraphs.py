@@ -11,7 +11,7 @@ from typing import Any
 from engine.contracts.errors import Problem, clip, suggest
 from engine.contracts.workflow import InputValue, Link, Node, Subgraph, Workflow
 from engine.graph.migrate import migrated
-from engine.graph.ports import compatible
+from engine.graph.ports import Port, compatible
 from engine.graph.registry import NodeType
 
 SUBGRAPH = "subgraph:"
@@ -88,6 +88,13 @@ def flatten(
         subgraphs = {**(known or {}), **{s.id: s for s in workflow.subgraphs}}
         return _Flattener(types, overrides or {}, subgraphs).run(workflow.nodes, prefix)
     return flat
+
+
+def _given_of(record: FlatNode, port: Port) -> list[str]:
+    """The numbered inputs that a variadic one stands for, in their order."""
+    kind = record.kind
+    given = [name for name in record.inputs if kind is not None and kind.port(name) is port]
+    return sorted(given, key=lambda name: (len(name), name))
 
 
 def _foreign_sockets(node: Node, side: str) -> list[tuple[str, str]]:
@@ -265,7 +272,11 @@ class _Flattener:
         """(name, type) of a node's inputs, sockets before widgets as on ComfyUI's nodes, and of its outputs."""
         if record.kind is not None:
             ports = list(record.kind.ports.values())
-            inputs = [(p.name, p.schema.type) for p in sorted(ports, key=lambda p: p.scalar)]
+            inputs = [
+                (name, p.schema.type)
+                for p in sorted(ports, key=lambda p: p.scalar)
+                for name in (_given_of(record, p) if p.schema.variadic else (p.name,))
+            ]
             return inputs, [(o.name, o.type) for o in record.kind.schema.outputs]
         if SOCKETS in record.node.extra:
             return _foreign_sockets(record.node, "inputs"), _foreign_sockets(record.node, "outputs")

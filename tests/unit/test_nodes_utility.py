@@ -100,7 +100,7 @@ def test_a_note_is_for_people_only_and_a_value_is_shown_in_the_log() -> None:
     result = bench.run(
         n("note", "utility.note", text="what this does"),
         n("x", "utility.integer", value=41),
-        n("show", "utility.show", value=("x", "value")),
+        n("show", "utility.show", value="@x.value"),
     )
     assert result.outcome == "succeeded", result.error
     assert result.succeeded == ["x", "show"]
