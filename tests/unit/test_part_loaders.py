@@ -161,7 +161,8 @@ def test_tiles_come_near_the_whole_and_leave_no_seam(library: Any) -> None:
     assert max(total for _, total in library.steps) == 2 * 2 * 2
     assert tiled.shape == whole.shape == (2, 256, 256, 3)
     difference = np.abs(tiled - whole)
-    assert difference.mean() < 0.02
+    assert difference.mean() < 0.002
+    assert difference.max() < 0.1
     again = encode_image_tiled(library, vae, whole, 192, 64).samples
     plain = encode_image(library, vae, whole).samples
     assert float((again - plain).abs().mean()) < 0.1 * float(plain.std())
