@@ -50,8 +50,10 @@ class TileDelegate(QStyledItemDelegate):
             self._paint_job(painter, frame, entry)
         painter.setClipping(False)
         if state & QStyle.StateFlag.State_Selected:
-            painter.setPen(QPen(theme.token("accent"), 3))
             painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.setPen(QPen(theme.token("surface1"), 2))  # tells the ring apart from a picture of its colour
+            painter.drawRoundedRect(frame.adjusted(2, 2, -2, -2), theme.corner(), theme.corner())
+            painter.setPen(QPen(theme.token("accent"), 3))
             painter.drawRoundedRect(frame, theme.corner(), theme.corner())
         elif state & QStyle.StateFlag.State_MouseOver:
             painter.setPen(QPen(theme.token("control_line"), 1))
