@@ -113,5 +113,7 @@ class ModelFile:
             )
             if not isinstance(value, wanted):
                 raise InvalidDocument(f"“{item.name}” has a value of the wrong type", where="model file")
-            values[item.name] = tuple(value) if wanted is list else MappingProxyType(value) if wanted is dict else value
+            values[item.name] = value
+        for name in ("fits", "parts", "trigger_words"):
+            values[name] = tuple(values.get(name, ()))
         return cls(**cast(Any, values))

@@ -131,7 +131,7 @@ class ModelLibrary:
         return len(fresh) + len(gone)
 
     def list(self, kind: str = "", text: str = "", *, scan: bool = True) -> ListedFiles:
-        """The files by name, of one kind if given, whose name, words, tags or trigger words hold all words of `text`."""
+        """The files by name, of one kind if given, whose name, kind, tags or trigger words hold all of `text`."""
         if scan:
             self.scan()
         rows, notes = self.rows(), read_notes(self._store.database)

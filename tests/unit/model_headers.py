@@ -17,6 +17,7 @@ from pathlib import Path
 from engine.models.gguf_header import TYPES
 
 Tensors = dict[str, tuple[int, ...]]
+Shapes = Mapping[str, tuple[int, ...]]
 _BYTES = {"F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "U8": 1}
 
 
@@ -68,7 +69,7 @@ def write_gguf(
     return path
 
 
-def prefixed(prefix: str, tensors: Tensors) -> Tensors:
+def prefixed(prefix: str, tensors: Shapes) -> Tensors:
     return {prefix + name: shape for name, shape in tensors.items()}
 
 
@@ -271,7 +272,7 @@ def t5(width: int, words: int, *, every: bool = False) -> Tensors:
     return out
 
 
-def llm(hidden: int, words: int, layers: int, *, q: int = 0, extra: Tensors | None = None) -> Tensors:
+def llm(hidden: int, words: int, layers: int, *, q: int = 0, extra: Shapes | None = None) -> Tensors:
     out: Tensors = {"model.embed_tokens.weight": (words, hidden), "model.norm.weight": (hidden,), **(extra or {})}
     for layer in range(layers):
         out[f"model.layers.{layer}.self_attn.q_proj.weight"] = (q or hidden, hidden)
@@ -391,7 +392,7 @@ class Sample:
     """One synthetic file and what it is. `suffix` .gguf writes GGUF with `metadata` as its key-values."""
 
     name: str
-    tensors: Tensors
+    tensors: Shapes
     kind: str
     family: str
     variant: str = ""

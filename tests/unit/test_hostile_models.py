@@ -28,6 +28,8 @@ from engine.models.identify import identify
 from engine.models.safetensors_header import read_header
 from tests.unit import model_headers as h
 
+Make = Callable[[Path, Path], Path]
+
 
 class Calls:
     """Pickles to a call of any function."""
@@ -123,7 +125,8 @@ def scripted(folder: Path, canary: Path) -> Path:
     path = folder / "m.pt"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.jit.trace(Small(), torch.zeros(1)).save(str(path))
+        trace: Any = torch.jit.trace
+        trace(Small(), torch.zeros(1)).save(str(path))
     return path
 
 
@@ -221,6 +224,11 @@ def gguf(change: Callable[[bytes], bytes]) -> Callable[[Path, Path], Path]:
     return write
 
 
+def type_and_offset(kind: int, offset: int) -> Make:
+    """A GGUF whose one tensor says another type and offset than it has."""
+    return gguf(lambda data: data.replace(struct.pack("<IQ", 8, 0), struct.pack("<IQ", kind, offset)))
+
+
 def folder_with(name: str, content: str) -> Callable[[Path, Path], Path]:
     def write(folder: Path, canary: Path) -> Path:
         model = folder / "model"
@@ -240,11 +248,10 @@ def folder_linking_out(folder: Path, canary: Path) -> Path:
     return model
 
 
-Make = Callable[[Path, Path], Path]
-
 CORPUS: dict[str, tuple[Make, str]] = {
     "os.system": (pickled(lambda c: Calls(os.system, touch(c))), "would call “posix.system”"),
-    "subprocess.Popen": (pickled(lambda c: Calls(subprocess.Popen, ["touch", str(c)])), r"would call “(subprocess|commands)\.Popen”"),
+    "subprocess.Popen": (pickled(lambda c: Calls(subprocess.Popen, ["touch", str(c)])),
+                         r"would call “(subprocess|commands)\.Popen”"),
     "eval": (pickled(lambda c: Calls(eval, f"open({str(c)!r}, 'w')")), r"would call “(builtins|__builtin__)\.eval”"),
     "exec": (pickled(lambda c: Calls(exec, f"open({str(c)!r}, 'w')")), r"would call “(builtins|__builtin__)\.exec”"),
     "open": (pickled(lambda c: Calls(open, str(c), "w")), "would call “(_?io).open”"),
@@ -256,7 +263,8 @@ CORPUS: dict[str, tuple[Make, str]] = {
     "runpy": (by_opcodes("runpy", "run_path"), "would call “runpy.run_path”"),
     "pip": (by_opcodes("pip._internal.cli.main", "main"), "would call"),
     "numpy exec_command": (by_opcodes("numpy.testing._private.utils", "runstring"), "would call"),
-    "nested torch.load": (by_opcodes("torch.storage", "_load_from_bytes"), "would call “torch.storage._load_from_bytes”"),
+    "nested torch.load": (by_opcodes("torch.storage", "_load_from_bytes"),
+                          "would call “torch.storage._load_from_bytes”"),
     "nested pickle.loads": (by_opcodes("_pickle", "loads"), "would call “_pickle.loads”"),
     "dotted name": (by_opcodes("torch", "_utils.os.system"), "would call “torch._utils.os.system”"),
     "hidden name": (plain(lambda c: b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x01xR."), "would call “os.system”"),
@@ -294,7 +302,8 @@ CORPUS: dict[str, tuple[Make, str]] = {
     "50,001 files": (edited(crowded), "is the most that is read"),
     "overlapping files": (overlapping, "(share bytes|two names)"),
     "one file, two names": (renamed(b"m/data/0", b"m/data/7", 1), "two names"),
-    "something before the zip": (lambda d, c: _joined(d, b"PK\x03\x04" + b"\0" * 60 + good_bytes()), "before its zip archive"),
+    "something before the zip": (lambda d, c: _joined(d, b"PK\x03\x04" + b"\0" * 60 + good_bytes()),
+                                 "before its zip archive"),
     "something behind the zip": (lambda d, c: _joined(d, good_bytes() + b"#!/bin/sh"), "behind its zip archive"),
     "cut zip": (lambda d, c: _joined(d, good_bytes()[:-60]), "(cut short|damaged)"),
     "tensor of a trillion from one": (grown, "grows out of a few numbers"),
@@ -308,9 +317,9 @@ CORPUS: dict[str, tuple[Make, str]] = {
     "gguf with an endless text": (gguf(lambda b: b[:24] + struct.pack("<Q", 2**62) + b[32:]), "bytes stands where"),
     "gguf cut short": (gguf(lambda b: b[:60]), "cut short"),
     "gguf without its data": (gguf(lambda b: b[:-40]), "outside the file"),
-    "gguf offset far outside": (gguf(lambda b: b.replace(struct.pack("<IQ", 8, 0), struct.pack("<IQ", 8, 2**60))), "outside the file"),
-    "gguf of an unknown type": (gguf(lambda b: b.replace(struct.pack("<IQ", 8, 0), struct.pack("<IQ", 77, 0))), "unknown type"),
-    "gguf off its alignment": (gguf(lambda b: b.replace(struct.pack("<IQ", 8, 0), struct.pack("<IQ", 8, 7))), "not aligned"),
+    "gguf offset far outside": (type_and_offset(8, 2**60), "outside the file"),
+    "gguf of an unknown type": (type_and_offset(77, 0), "unknown type"),
+    "gguf off its alignment": (type_and_offset(8, 7), "not aligned"),
     "folder with Python": (folder_with("pipeline.py", "import os"), "program code"),
     "folder with a pickle": (folder_with("unet/diffusion_pytorch_model.bin", "x"), "is a pickle"),
     "folder with auto_map": (folder_with("unet/config.json", '{"auto_map": {"AutoModel": "x.Y"}}'), "remote code"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from tests.benchmarks.tiny_models import STARTER
 from tests.unit import model_headers as h
 from tests.unit.model_headers import Sample, unique
 
-F, W = ".safetensors", 3072
+W = 3072
 
 
 def _denoisers() -> Iterator[Sample]:
@@ -49,7 +50,8 @@ def _denoisers() -> Iterator[Sample]:
     }
     yield Sample("playground", playground, "checkpoint", "sdxl", "playground")
     yield Sample("sdxl fp8", h.checkpoint(h.ldm_unet(2048, xl=True), h.XL_TEXT), "checkpoint", "sdxl", dtype="F8_E4M3")
-    yield Sample("svd", h.checkpoint(h.svd_unet(), {"conditioner.embedders.0.open_clip.model.visual.proj": (1280, 1024)}),
+    seen = {"conditioner.embedders.0.open_clip.model.visual.proj": (1280, 1024)}
+    yield Sample("svd", h.checkpoint(h.svd_unet(), {**seen}),
                  "checkpoint", "svd")  # fmt: skip
     whole = {**h.prefixed("model.diffusion_model.", h.sd3(24, 1536)), **h.prefixed("first_stage_model.", h.ldm_vae(16)),
              **h.prefixed("text_encoders.clip_l.transformer.", h.clip(768, 12))}  # fmt: skip
@@ -151,7 +153,8 @@ def _parts() -> Iterator[Sample]:
     swin = {"conv_first.weight": (180, 3, 3, 3),
             "layers.0.residual_group.blocks.0.attn.relative_position_bias_table": (225, 6)}  # fmt: skip
     yield Sample("swinir", swin, "upscaler", "several", "SwinIR")
-    gfpgan = {"stylegan_decoder.style_mlp.1.weight": (512, 512), "stylegan_decoder.constant_input.weight": (1, 512, 4, 4),
+    gfpgan = {"stylegan_decoder.style_mlp.1.weight": (512, 512),
+              "stylegan_decoder.constant_input.weight": (1, 512, 4, 4),
               "final_linear.weight": (8192, 4096), "conv_body_first.weight": (32, 3, 1, 1)}  # fmt: skip
     yield Sample("gfpgan", gfpgan, "face_restorer", "several", "GFPGAN")
     former = {
@@ -213,9 +216,8 @@ def _loras() -> Iterator[Sample]:
     yield Sample("lora sd15 kohya", h.kohya(h.sd_layers(768)), "lora", "sd15")
     yield Sample("lora sd2 kohya", h.kohya(h.sd_layers(1024)), "lora", "sd2")
     yield Sample("lora sdxl kohya", h.kohya(h.sd_layers(2048, xl=True)), "lora", "sdxl")
-    hf = {name.replace("lora_unet_", "unet.").replace("_attentions_0_transformer_blocks_0_", ".attentions.0.transformer_blocks.0.")
-          .replace("down_blocks_1", "down_blocks.1").replace("attn2_to_k", "attn2.to_k").replace("attn1_to_k", "attn1.to_k"): size
-          for name, size in h.sd_layers(2048, xl=True).items()}  # fmt: skip
+    start = "unet.down_blocks.1.attentions.0.transformer_blocks.0"
+    hf = {f"{start}.attn1.to_k": (640, 640), f"{start}.attn2.to_k": (2048, 640)}
     yield Sample("lora sdxl peft", h.peft(hf), "lora", "sdxl")
     old = {f"unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.processor.to_k_lora.{way}.weight": shape
            for way, shape in (("down", (4, 768)), ("up", (320, 4)))}  # fmt: skip
@@ -249,14 +251,10 @@ def _loras() -> Iterator[Sample]:
     yield Sample("lora wan", h.peft(wan), "lora", "wan")
     hunyuan = {f"transformer.double_blocks.{i}.img_attn_qkv": (W, 3 * W) for i in range(20)}
     yield Sample("lora hunyuan", h.peft(hunyuan), "lora", "hunyuan_video")
-    motion = {
-        "down_blocks.0.motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.0.processor.to_q_lora": (
-            320,
-            320,
-        )
+    place = "down_blocks.0.motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.0"
+    moved = {
+        f"{place}.processor.to_q_lora.{way}.weight": shape for way, shape in (("down", (4, 320)), ("up", (320, 4)))
     }
-    moved = {name.replace("lora_down", "down").replace("lora_up", "up"): shape for name, shape in h.kohya(motion).items()
-             if not name.endswith("alpha")}  # fmt: skip
     yield Sample("motion lora", moved, "lora", "animatediff")
     # A LoRA all the same, of a model that is not known here.
     unknown = {f"lora_unet_strange_blocks_{i}_mixer": (777, 777) for i in range(9)}
@@ -270,7 +268,7 @@ def _loras() -> Iterator[Sample]:
 SAMPLES = unique(sample for source in (_denoisers, _parts, _steering, _loras) for sample in source())
 
 _WITHOUT_NORM = {name: shape for name, shape in h.flux().items() if "key_norm" not in name}
-DECOYS: dict[str, h.Tensors] = {
+DECOYS: dict[str, h.Shapes] = {
     "random mlp": {"0.weight": (256, 64), "0.bias": (256,), "2.weight": (10, 256), "2.bias": (10,)},
     "llama 2": h.llm(4096, 32000, 32),
     "qwen2.5 7b without eyes": h.llm(3584, 152064, 28, extra={"model.layers.0.self_attn.q_proj.bias": (3584,)}),
@@ -278,7 +276,8 @@ DECOYS: dict[str, h.Tensors] = {
                                                  "transformer.layers.0.self_attn.to_qkv.weight": (4608, 1536)}),
     "whisper": {"model.encoder.conv1.weight": (384, 80, 3), "model.decoder.embed_tokens.weight": (51865, 384)},
     "resnet 50": {"conv1.weight": (64, 3, 7, 7), "layer1.0.conv1.weight": (64, 64, 1, 1), "fc.weight": (1000, 2048)},
-    "bert": {"embeddings.word_embeddings.weight": (30522, 768), "encoder.layer.0.attention.self.query.weight": (768, 768)},
+    "bert": {"embeddings.word_embeddings.weight": (30522, 768),
+             "encoder.layer.0.attention.self.query.weight": (768, 768)},
     "t5 base": h.t5(768, 32128),
     "t5 whole": {**h.t5(4096, 32128), "decoder.block.0.layer.0.SelfAttention.q.weight": (4096, 4096)},
     "unconditional u-net": {"conv_in.weight": (128, 3, 3, 3), "down_blocks.0.resnets.0.conv1.weight": (128, 128, 3, 3)},
@@ -352,7 +351,7 @@ def test_the_name_of_a_file_says_nothing(tmp_path: Path) -> None:
 def test_precision_is_that_of_most_numbers(tmp_path: Path, dtype: str, precision: str) -> None:
     found = identify(h.write_safetensors(tmp_path / "a.safetensors", h.esrgan(), dtype=dtype))
     assert found.precision == precision
-    assert found.parameters == sum(h.math.prod(shape) for shape in h.esrgan().values())
+    assert found.parameters == sum(math.prod(shape) for shape in h.esrgan().values())
     assert found.size_bytes == (tmp_path / "a.safetensors").stat().st_size
 
 
@@ -437,5 +436,6 @@ def test_a_damaged_document_is_refused() -> None:
 
 
 def test_nothing_heavy_is_loaded_to_identify() -> None:
-    code = "import sys; import engine.models.identify, engine.models.convert; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    imports = "import sys; import engine.models.identify, engine.models.convert, studio_app.models.library"
+    code = f"{imports}; sys.exit('torch' in sys.modules or 'numpy' in sys.modules or 'sqlite3' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0

@@ -15,6 +15,7 @@ import torch
 
 from engine.contracts.errors import BadInput, MissingModel, StorageError, UnsafeModel
 from engine.contracts.references import ModelRef
+from engine.models.identify import identify
 from studio_app.application import Application
 from studio_app.cli.main import main
 from studio_app.models import library as library_module
@@ -34,14 +35,14 @@ def app(tmp_path: Path) -> Iterator[Application]:
     made.close()
 
 
-def lora(path: Path, context: int = 768, **metadata: str) -> Path:
+def lora(path: Path, context: int = 768, metadata: dict[str, str] | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     return h.write_safetensors(path, h.kohya(h.sd_layers(context)), metadata)
 
 
 def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     read: list[Path] = []
-    real = library_module.identify
+    real = identify
 
     def counting(path: Path, **options: Any) -> Any:
         read.append(path)
@@ -223,7 +224,7 @@ def test_notes_stay_with_the_content_and_survive_the_database(app: Application) 
 
 
 def test_search_looks_at_names_kinds_tags_and_trigger_words(app: Application) -> None:
-    lora(app.paths.models / "a.safetensors", **{"modelspec.trigger_phrase": "sks cat"})
+    lora(app.paths.models / "a.safetensors", metadata={"modelspec.trigger_phrase": "sks cat"})
     lora(app.paths.models / "b.safetensors", 2048)
     h.write_safetensors(app.paths.models / "up.safetensors", h.esrgan())
     library = app.model_library
