@@ -32,6 +32,12 @@ def read_spec(path: Path) -> JobSpec:
     parsed = parse_json(data, path.name)
     if isinstance(parsed, dict) and parsed.get("format") == JobSpec.format:
         return JobSpec.from_json(parsed, path.name)
+    if isinstance(parsed, dict) and "format" not in parsed:
+        from engine.interchange.comfyui.importer import looks_like_comfyui
+
+        if looks_like_comfyui(parsed):
+            where, fix = path.name, f"Turn it into a workflow first: main.py import {path.name} -o workflow.json"
+            raise InvalidDocument("this is a file of ComfyUI", where=where, fix=fix)
     return JobSpec(workflow=Workflow.from_json(parsed, path.name))
 
 

@@ -161,6 +161,14 @@ def test_what_is_wrong_is_said_in_one_sentence(
     assert said.stdout == ""
 
 
+def test_a_file_of_comfyui_is_told_how_to_open(call: Call) -> None:
+    for command in ("validate", "run", "explain"):
+        assert call(command, PROMPT, code=2).stderr == (
+            f"{PROMPT.name}: this is a file of ComfyUI. Turn it into a workflow first: main.py import {PROMPT.name} "
+            "-o workflow.json.\n"
+        )
+
+
 def test_export_needs_a_format_it_knows(call: Call, tmp_path: Path) -> None:
     said = call("export", CORPUS / "README.md", "--format", "webui", code=2)
     assert "comfyui-api" in said.stderr
