@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RATIOS = (1, 2)
 THEMES = ("dark", "light")
 PATIENCE_MS = 240_000
-MOST_BYTES = {1: 400_000, 2: 250_000}
+MOST_BYTES = 200_000
 LONG_PROMPT = (
     "a large yellow star above a small green house on a hill under a purple night sky with a white moon, two clouds, "
     "a boat on a blue sea at the left, snow on the mountains at the right, all of it painted with great patience and "
@@ -193,13 +193,13 @@ class Stage:
             self.app.settings.set("ui.theme", theme_name)
             self.pause(120)
             path = self.out / f"{scene}_{theme_name}{'@2x' if self.ratio == 2 else ''}.png"
-            shrunk(self.window.grab().toImage(), path, MOST_BYTES[self.ratio])
+            shrunk(self.window.grab().toImage(), path, dither=self.ratio == 1)
         self.app.settings.set("ui.theme", THEMES[0])
         self.pause(60)
 
 
-def shrunk(image: object, path: Path, most_bytes: int) -> None:
-    """Write a QImage as a PNG; as one of 256 colours where it would be larger than `most_bytes`."""
+def shrunk(image: object, path: Path, *, dither: bool) -> None:
+    """Write a QImage as a PNG; as one of 256 colours where it would be larger than MOST_BYTES."""
     import numpy as np
     from PIL import Image
     from PySide6.QtGui import QImage
@@ -209,8 +209,9 @@ def shrunk(image: object, path: Path, most_bytes: int) -> None:
     rows = np.frombuffer(rgb.constBits(), np.uint8).reshape(rgb.height(), rgb.bytesPerLine())[:, : rgb.width() * 3]
     pixels = rows.reshape(rgb.height(), rgb.width(), 3).copy()
     Image.fromarray(pixels).save(path, optimize=True)
-    if path.stat().st_size > most_bytes:
-        Image.fromarray(pixels).quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    if path.stat().st_size > MOST_BYTES:
+        how = Image.Dither.FLOYDSTEINBERG if dither else Image.Dither.NONE
+        Image.fromarray(pixels).quantize(256, dither=how).save(path, optimize=True)
 
 
 if __name__ == "__main__":
