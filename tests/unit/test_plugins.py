@@ -23,6 +23,8 @@ from engine.graph.plugins import read_plugin
 from engine.graph.registry import Registry
 from engine.graph.signatures import signatures
 from engine.graph.validate import problems
+from engine.media.images import probe as probe_picture
+from studio_app.cli.main import main
 from studio_app.plugins.consent import Consent
 from tests.unit.graph_nodes import services
 from tests.unit.plugin_room import HEAD, Room, adder, only, using
@@ -449,3 +451,53 @@ def test_a_reader_refuses_what_is_no_plugin(tmp_path: Path) -> None:
     for name, what in (("empty", "has no __init__.py"), ("notes.txt", "written in a .py file"), ("x.py", "no such")):
         with pytest.raises(BadPlugin, match=what):
             read_plugin(tmp_path / name)
+
+
+# --- the command line
+
+
+def test_the_commands_tell_try_and_let_run(
+    room: Room, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TESSERA_DATA", str(room.data))
+    path = room.write("sums.py", adder())
+
+    def said(*words: str, code: int = 0) -> str:
+        capfd.readouterr()
+        assert main(list(words)) == code
+        out, err = capfd.readouterr()
+        return out if code == 0 else err
+
+    off = "sums: off; “nodes enable sums” lets it run  (mine.add)\n"
+    assert said("nodes", "--folders") == f"{room.nodes}\n  {off}"
+    assert said("nodes", "check", str(path)) == f"{path}: fine, 1 node: mine.add\n"
+    assert said("nodes", "enable", "sums") == "sums: enabled  (mine.add)\n"
+    shown = json.loads(said("nodes", "--json", "mine.add"))
+    assert [(s["type"], s["origin"], s["origin_detail"]) for s in shown] == [("mine.add", "folder", "sums.py")]
+    assert said("nodes", "disable", "sums") == off
+    assert said("nodes", "enable", "gone", code=2) == "There is no plugin “gone”. Use one of: sums.\n"
+    assert said("nodes", "check", "gone.py", code=2) == f"{tmp_path / 'gone.py'}: there is no such file.\n"
+    assert said("nodes", "enable", code=2).startswith("“nodes enable” takes one name.")
+    assert "--dev goes with enable" in said("nodes", "--dev", code=2)
+
+
+def test_run_takes_a_folder_on_trial_for_this_once(
+    room: Room, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trial").mkdir()
+    (tmp_path / "trial" / "sums.py").write_text(adder(plus=20))
+    nodes = [
+        {"id": "n", "type": "mine.add", "inputs": {"value": 12}},
+        {"id": "p", "type": "image.solid", "inputs": {"width": {"link": ["n", "sum"]}, "height": 8}},
+        {"id": "s", "type": "image.save", "inputs": {"image": {"link": ["p", "image"]}, "name_pattern": "wide"}},
+    ]  # fmt: skip
+    (tmp_path / "w.json").write_text(json.dumps({"format": "tessera.workflow", "version": 1, "nodes": nodes}))
+    words = ["run", "w.json", "-o", "out", "--no-library", "--data-dir", str(room.data)]
+    assert main(words) == 2
+    assert "there is no node type “mine.add”" in capfd.readouterr().err
+    assert main([*words, "--dev", "trial"]) == 0
+    assert probe_picture((tmp_path / "out" / "wide.png").read_bytes(), "wide.png").width == 32
+    assert main(words) == 2  # once: nothing was enabled
+    assert main([*words, "--dev", "no_folder"]) == 2
