@@ -210,8 +210,11 @@ def shrunk(image: object, path: Path, *, dither: bool) -> None:
     pixels = rows.reshape(rgb.height(), rgb.width(), 3).copy()
     Image.fromarray(pixels).save(path, optimize=True)
     if path.stat().st_size > MOST_BYTES:
-        how = Image.Dither.FLOYDSTEINBERG if dither else Image.Dither.NONE
-        Image.fromarray(pixels).quantize(256, dither=how).save(path, optimize=True)
+        full = Image.fromarray(pixels)
+        colours = full.quantize(256)  # dithering needs a palette that is there already
+        if dither:
+            colours = full.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG)
+        colours.save(path, optimize=True)
 
 
 if __name__ == "__main__":
