@@ -27,7 +27,7 @@ class Socket:
 
 @dataclass(frozen=True)
 class LatentValue:
-    """samples: float32 CPU tensor [B, C, h, w], or [B, C, frames, h, w] of videos, in the family's model space (already scaled).
+    """samples: float32 CPU tensor [B, C, h, w], for videos [B, C, frames, h, w], in the family's scaled model space.
 
     space       latent space id, e.g. "sd15" (4 channels, factor 8); families refuse latents of another space
     noise_mask  float32 CPU tensor [B or 1, 1, h, w] in 0..1, 1 = redraw; None = everything

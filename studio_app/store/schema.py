@@ -57,9 +57,7 @@ def _model_files(db: Any) -> None:
     )  # fmt: skip
     db["model_file"].create_index(["fingerprint"], if_not_exists=True)
     db["model_file"].create_index(["sha256"], if_not_exists=True)
-    db["model_note"].create(
-        {"fingerprint": str, "body": str}, pk="fingerprint", not_null={"body"}, if_not_exists=True
-    )
+    db["model_note"].create({"fingerprint": str, "body": str}, pk="fingerprint", not_null={"body"}, if_not_exists=True)
 
 
 MIGRATIONS: tuple[Callable[[Any], None], ...] = (_first, _model_files)

@@ -7,6 +7,7 @@ import queue
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from typing import cast
 
 import pytest
@@ -346,9 +347,9 @@ def test_a_cancel_in_the_moment_of_handing_over_is_not_lost(app: Application, mo
     assert lane is not None
     hand_over = lane.submit
 
-    def cancelled_first(job_id: str, *rest: object) -> None:
+    def cancelled_first(job_id: str, *rest: Any) -> None:
         app.jobs.cancel(job_id)
-        hand_over(job_id, *rest)  # type: ignore[arg-type]
+        hand_over(job_id, *rest)
 
     monkeypatch.setattr(lane, "submit", cancelled_first)
     job_id = app.jobs.submit(drawing(1))
