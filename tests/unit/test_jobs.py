@@ -7,8 +7,7 @@ import queue
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
