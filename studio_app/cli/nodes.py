@@ -159,5 +159,10 @@ def _range(item: InputSchema) -> str:
     if item.choices:
         return f", one of {', '.join(item.choices)}"
     if item.minimum is not None and item.maximum is not None:
-        return f", {item.minimum:g} to {item.maximum:g}"
+        return f", {_plain(item.minimum)} to {_plain(item.maximum)}"
     return ""
+
+
+def _plain(number: float) -> str:
+    """Whole numbers with all their digits: a seed goes to 18446744073709551615, not to 1.84e+19."""
+    return str(int(number)) if number == int(number) else f"{number:g}"

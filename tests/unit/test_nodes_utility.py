@@ -22,7 +22,7 @@ def value_of(*nodes: Node, **options: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("kind", "value"),
-    [("integer", 7), ("number", 2.5), ("text", "a\nb"), ("boolean", True), ("choice", "euler")],
+    [("integer", 7), ("seed", 2**64 - 1), ("number", 2.5), ("text", "a\nb"), ("boolean", True), ("choice", "euler")],
 )
 def test_constants_give_their_value(kind: str, value: Any) -> None:
     found = value_of(n("x", f"utility.{kind}", value=value))

@@ -37,6 +37,11 @@ def test_the_folder_says_what_it_is() -> None:
     assert info.size_bytes < 40 * 2**20
 
 
+def test_nothing_of_the_machine_that_trained_it_is_in_it() -> None:
+    for config in MODEL.glob("*/*.json"):
+        assert "_name_or_path" not in json.loads(config.read_text(encoding="utf-8")), config
+
+
 def test_its_vocabulary_is_its_grammar_and_the_british_spellings() -> None:
     assert set(_CARD["vocabulary"]) >= set(GRAMMAR_WORDS)
     assert set(_CARD["vocabulary"]) - set(GRAMMAR_WORDS) == {"grey", "centre"}

@@ -26,6 +26,22 @@ def integer(ctx: NodeContext, value: Annotated[int, In(minimum=-_LIMIT, maximum=
 
 
 @node(
+    "utility.seed",
+    category="Utility",
+    title="Seed",
+    outputs=("value",),
+    passes="value",
+    search=("random", "noise seed", "constant"),
+)
+def seed(ctx: NodeContext, value: Annotated[int, In(minimum=0, maximum=2**64 - 1, seed=True)] = 0) -> int:
+    """A seed for several samplers at once.
+
+    value: the seed
+    """
+    return value
+
+
+@node(
     "utility.number",
     category="Utility",
     title="Number",

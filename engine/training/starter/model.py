@@ -164,6 +164,8 @@ def save(parts: Parts, folder: Path, *, half: bool = False) -> None:
         requires_safety_checker=False,
     ).save_pretrained(str(fresh))
     _write_tokenizer_tables(fresh / "tokenizer")
+    for part in ("unet", "vae"):
+        _forget_origin(fresh / part / "config.json")
     replace_folder(fresh, folder)
 
 
@@ -175,6 +177,13 @@ def replace_folder(fresh: Path, folder: Path) -> None:
         folder.rename(old)
     fresh.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _forget_origin(config: Path) -> None:
+    """diffusers writes the folder that a part was loaded from; it is this machine's business and changes nothing."""
+    settings = json.loads(config.read_text(encoding="utf-8"))
+    settings.pop("_name_or_path", None)
+    config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_tokenizer_tables(folder: Path) -> None:
