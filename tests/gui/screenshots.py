@@ -169,9 +169,12 @@ class Stage:
     # ---- doing and keeping
 
     def pause(self, milliseconds: int) -> None:
-        from PySide6.QtTest import QTest
+        from PySide6.QtCore import QEventLoop, QTimer
 
-        QTest.qWait(milliseconds)
+        # Not QTest.qWait: it sleeps without letting other Python threads run, and the engine is one.
+        loop = QEventLoop()
+        QTimer.singleShot(milliseconds, loop.quit)
+        loop.exec()
 
     def wait(self, condition: Callable[[], bool]) -> None:
         """Let the window live until `condition`. Raises TimeoutError when that never comes."""
