@@ -102,10 +102,22 @@ def prompt(stage: Stage) -> None:
     stage.page.session.update(prompt="a red castle on a blue background", style="watercolour", count=4)
 
 
+def scrolled_to(stage: Stage, section: QWidget) -> None:
+    """Scroll once the column has its final height: a fold that opens grows it over several rounds of events."""
+    seen: list[tuple[int, int, int]] = []
+
+    def at_rest() -> bool:
+        bar = stage.page.form._scroll.verticalScrollBar()
+        stage.page.form.scroll_to(section)
+        seen.append((bar.maximum(), bar.value(), section.height()))
+        return len(seen) >= 10 and len(set(seen[-10:])) == 1
+
+    until(stage.qtbot, at_rest)
+
+
 def advanced(stage: Stage) -> None:
     stage.page.form.advanced_fold.set_open(True)
-    QApplication.processEvents()
-    stage.page.form.scroll_to(stage.page.form.advanced)
+    scrolled_to(stage, stage.page.form.advanced)
 
 
 def problems(stage: Stage) -> None:
@@ -140,8 +152,7 @@ def start_picture(stage: Stage) -> None:
     stage.page.session.update(mask_feather=12)
     zone = stage.page.form.start.zone
     until(stage.qtbot, lambda: zone.has_picture and zone._mask is not None)
-    QApplication.processEvents()
-    stage.page.form.scroll_to(stage.page.form.start)
+    scrolled_to(stage, stage.page.form.start)
 
 
 def preferences(stage: Stage) -> None:
