@@ -73,12 +73,16 @@ class Bound(Protocol):
 
 @dataclass(frozen=True)
 class EncodedText:
-    """`ignored` is the text that did not fit the encoder, empty when all of it did."""
+    """`ignored` is the text that did not fit the encoder, empty when all of it did.
+
+    `notes` are sentences for the person: constructs of the prompt that this family does not read.
+    """
 
     entries: tuple[ConditioningEntry, ...]
     tokens: int
     limit: int
     ignored: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class Autoencoder(Protocol):

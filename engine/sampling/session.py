@@ -10,13 +10,13 @@ from typing import Any, Protocol
 
 import torch
 
-from engine.contracts.errors import InvalidRequest, UnknownChoice
+from engine.contracts.errors import InvalidRequest
 from engine.contracts.references import ModelRef
 from engine.families.autoencoder import KLAutoencoder
 from engine.families.protocol import Autoencoder, Family
-from engine.families.sd15 import StableDiffusion15
+from engine.families.table import family_class
 from engine.graph import interruption
-from engine.graph.values import VAEHandle
+from engine.graph.values import ModelHandle, TextEncoderHandle, VAEHandle
 from engine.models.denoiser_family import cannot_run, denoiser_family, title_of
 from engine.models.fingerprint import ModelInfo, identify_folder
 from engine.models.interruptible import watch_layers
@@ -25,8 +25,6 @@ from engine.models.lora import fingerprint_of, read_lora
 from engine.sampling.previews import PreviewMap
 
 DEFAULT_BUDGET = 12 * 1024**3
-
-_FAMILIES = {"sd15": StableDiffusion15}
 _OTHERS: dict[str, Callable[[Path, torch.device, torch.dtype], Any]] = {
     "lora": lambda path, device, dtype: read_lora(path),
     "vae": load_vae,
@@ -85,12 +83,18 @@ class Session:
         info = self.identify(ref)
         found = self._families.get(info.fingerprint)
         if found is None:
-            build = _FAMILIES.get(info.family)
-            if build is None:
-                raise UnknownChoice("model family", info.family, _FAMILIES)
+            build = family_class(info.family)
             found = build(lambda part: self._part(info, part), self._device, self._dtype, f"“{info.name}”", self.other)
             self._families[info.fingerprint] = found
         return found
+
+    def denoiser(self, handle: ModelHandle) -> Family:
+        """The family whose denoiser a handle stands for."""
+        return self.family(handle.weights)
+
+    def text(self, handle: TextEncoderHandle) -> Family:
+        """The family whose text encoders a handle stands for."""
+        return self.family(handle.weights)
 
     def autoencoder(self, handle: VAEHandle) -> Autoencoder:
         """The autoencoder of a handle: a checkpoint's own, or one loaded apart."""

@@ -38,7 +38,9 @@ def encode_text(
     """
     prompt = parse(text, steps) if syntax == "studio" else literal(text)
     _warn(ctx, prompt)
-    encoded = ctx.session.family(clip.weights).encode_text(prompt, clip.clip_skip, clip.patches)
+    encoded = ctx.session.text(clip).encode_text(prompt, clip.clip_skip, clip.patches)
+    for note in encoded.notes:
+        ctx.log(note, level="warning")
     if encoded.ignored:
         ctx.log(
             f"The prompt has {encoded.tokens} tokens and this model reads {encoded.limit}; "

@@ -134,7 +134,7 @@ def run_plan(
     from engine.sampling.loop import advance, finish, foreseen, prepare
 
     ctx.check_cancelled()
-    prepared = prepare(ctx.session.family(model.weights), latent, plan)
+    prepared = prepare(ctx.session.denoiser(model), latent, plan)
     first, total = prepared.state.index, prepared.until - prepared.state.index
     if total <= 0:
         return prepared.latent, prepared.latent

@@ -234,4 +234,4 @@ def _space(ctx: NodeContext, model: Model) -> Any:
     """The noise space of a model with its patches."""
     from engine.sampling.patches import patched_space
 
-    return patched_space(ctx.session.family(model.weights).noise_space, model.patches)
+    return patched_space(ctx.session.denoiser(model).noise_space, model.patches)
