@@ -1,0 +1,27 @@
+"""Pictures as prompts: what a vision encoder sees."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from engine.contracts.node_schema import Effects
+from engine.graph.node import In, NodeContext, node
+from engine.graph.values import ClipVision, ClipVisionOutput, Image
+from engine.models.denoiser_family import cannot_run
+
+
+@node("condition.encode_vision", category="Condition", outputs=("vision",), title="Encode picture for vision models",
+      effects=Effects(parallel_safe=False), search=("CLIPVisionEncode",))  # fmt: skip
+def encode_vision(
+    ctx: NodeContext,
+    clip_vision: ClipVision,
+    image: Image,
+    crop: Annotated[str, In(choices=("center", "none"))] = "center",
+) -> ClipVisionOutput:
+    """What a vision encoder sees in a picture.
+
+    clip_vision: the encoder
+    image: the picture
+    crop: the middle square of it, or all of it pressed into a square
+    """
+    raise cannot_run("the vision encoder", clip_vision.weights.name, "vision encoders")
