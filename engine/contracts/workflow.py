@@ -81,6 +81,7 @@ class Node(Document):
     """One node: its type, its inputs by name (literal, link or reference), and how it sits on the canvas.
 
     `type` is a registered node type ("sample.k_sampler") or "subgraph:<id>". Position and size are in canvas pixels.
+    A pinned node stays where it is when others are moved or laid out.
     """
 
     id: str
@@ -93,6 +94,7 @@ class Node(Document):
     size: tuple[float, float] | None = None
     colour: str = ""
     collapsed: bool = False
+    pinned: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +104,16 @@ class Group(Document):
     title: str = ""
     rectangle: tuple[float, float, float, float] = (0.0, 0.0, 400.0, 300.0)
     colour: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bookmark(Document):
+    """A named view of the canvas: its centre in canvas pixels, its scale, and the subgraph instances it looks into."""
+
+    name: str
+    centre: tuple[float, float] = (0.0, 0.0)
+    scale: float = 1.0
+    level: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,10 +140,15 @@ class Socket(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class Subgraph(Document):
-    """A graph used as a node of its own (`type` "subgraph:<id>")."""
+    """A graph used as a node of its own (`type` "subgraph:<id>").
+
+    `library` is its id in the person's library, so that all its instances can be brought up to date together.
+    """
 
     id: str
     name: str = ""
+    description: str = ""
+    library: str = ""
     nodes: tuple[Node, ...] = ()
     groups: tuple[Group, ...] = ()
     inputs: tuple[Socket, ...] = ()
@@ -150,6 +167,7 @@ class Workflow(Document):
     groups: tuple[Group, ...] = ()
     subgraphs: tuple[Subgraph, ...] = ()
     form: tuple[FormField, ...] = ()
+    bookmarks: tuple[Bookmark, ...] = ()
 
     def node(self, node_id: str) -> Node:
         """The node with this id. Raises KeyError."""
@@ -160,6 +178,6 @@ class Workflow(Document):
 
 
 __all__ = [
-    "BlobRef", "FormField", "Group", "InputValue", "Link", "ModelRef", "Node", "NodeMode", "Socket", "Subgraph",
-    "Workflow", "decode_input", "encode_input", "encode_value", "inputs_field",
+    "BlobRef", "Bookmark", "FormField", "Group", "InputValue", "Link", "ModelRef", "Node", "NodeMode", "Socket",
+    "Subgraph", "Workflow", "decode_input", "encode_input", "encode_value", "inputs_field",
 ]  # fmt: skip
