@@ -206,7 +206,7 @@ class DenoiserTraining:
         words = self._parts.text_encoder(input_ids=tokens).last_hidden_state
         with self._precision():
             predicted = self._parts.unet(noisy, times, words).sample
-        return (_weights(latents) * (predicted.float() - velocity) ** 2).mean()
+        return (latent_weights(latents) * (predicted.float() - velocity) ** 2).mean()
 
     def _precision(self) -> AbstractContextManager[Any]:
         import torch
@@ -216,7 +216,7 @@ class DenoiserTraining:
         return torch.autocast(self._device.split(":")[0], dtype=torch.bfloat16)
 
 
-def _weights(latents: Any) -> Any:
+def latent_weights(latents: Any) -> Any:
     """[B, 1, H, W], mean 1: more where a latent differs from the mean of its surroundings."""
     import torch
     from torch.nn import functional

@@ -165,7 +165,7 @@ def save(parts: Parts, folder: Path, *, half: bool = False) -> None:
     ).save_pretrained(str(fresh))
     _write_tokenizer_tables(fresh / "tokenizer")
     for part in ("unet", "vae"):
-        _forget_origin(fresh / part / "config.json")
+        forget_origin(fresh / part / "config.json")
     replace_folder(fresh, folder)
 
 
@@ -179,7 +179,7 @@ def replace_folder(fresh: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _forget_origin(config: Path) -> None:
+def forget_origin(config: Path) -> None:
     """diffusers writes the folder that a part was loaded from; it is this machine's business and changes nothing."""
     settings = json.loads(config.read_text(encoding="utf-8"))
     settings.pop("_name_or_path", None)

@@ -1,0 +1,276 @@
+"""Trains the starter model's canny ControlNet: rendered scenes, and their edges as `image.canny` makes them.
+
+    python -m engine.training.starter.controlnet --out DIR --minutes 40             from the denoiser's own encoder
+    python -m engine.training.starter.controlnet --out DIR --minutes 40 --resume    go on after a stop
+
+DIR/controlnet is the newest snapshot, an ordinary diffusers folder in float16; DIR/state.pt is what --resume needs;
+DIR/log.jsonl is what happened. `tests/benchmarks/control.py` measures a snapshot.
+
+After 2302.05543. What differs: the middle block has no attention, which keeps the weights below 4 MB; the layers that
+start at nought learn faster than the copied ones; and every fourth hint has a part wiped out, so that the absence of
+edges says little and several hints can be laid over each other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.control import edges
+from engine.training.starter import model
+from engine.training.starter.captions import vary, write
+from engine.training.starter.denoiser import latent_weights
+from engine.training.starter.model import NOISE, Parts
+from engine.training.starter.progress import (
+    Budget,
+    MovingAverage,
+    generator_state,
+    learning_rate,
+    read_state,
+    restore_generator,
+    write_state,
+)
+from engine.training.starter.renderer import render
+from engine.training.starter.scenes import SceneMix, random_scene
+
+ROOT = Path(__file__).resolve().parents[3]
+STARTER = ROOT / "resources" / "starter_model"
+SHIPPED = ROOT / "resources" / "starter_controlnet"
+
+_HINT_CHANNELS = (8, 16, 32, 64)
+_MIX = SceneMix(single=0.4, pair=0.4, landscape=0.2)
+_BATCH, _POOL, _DRAW = 16, 3_000, 16
+_RATE, _NEW_FACTOR = 5e-4, 3.0
+_TIME_MEAN, _TIME_SPREAD = 0.8, 1.2
+_WITHOUT_WORDS, _WIPED = 0.2, 0.25
+_SAVE_EVERY, _LOG_EVERY = 60.0, 20.0
+_NEW_LAYERS = ("controlnet_cond_embedding", "controlnet_down_blocks", "controlnet_mid_block")
+
+
+def create(unet: Any) -> Any:
+    """A ControlNetModel that fits `unet`, with the weights of its encoder where both have the same layer."""
+    from diffusers import ControlNetModel
+
+    config = unet.config
+    network = ControlNetModel(
+        in_channels=config.in_channels,
+        down_block_types=config.down_block_types,
+        mid_block_type="UNetMidBlock2D",
+        block_out_channels=config.block_out_channels,
+        layers_per_block=config.layers_per_block,
+        cross_attention_dim=config.cross_attention_dim,
+        attention_head_dim=config.attention_head_dim,
+        norm_num_groups=config.norm_num_groups,
+        conditioning_embedding_out_channels=_HINT_CHANNELS,
+    )
+    own = network.state_dict()
+    shared = {name: value for name, value in unet.state_dict().items() if name in own and own[name].shape == value.shape}
+    network.load_state_dict(shared, strict=False)
+    return network
+
+
+class HintPool:
+    """Latents of rendered scenes with caption tokens and edges; the oldest are replaced by new ones."""
+
+    def __init__(self, parts: Parts, rng: np.random.Generator, size: int = _POOL) -> None:
+        import torch
+
+        self._parts, self._rng = parts, rng
+        edge = parts.unet.config.sample_size
+        self.latents = torch.empty(size, 4, edge, edge)
+        self.tokens = torch.empty(size, parts.token_ids([""]).shape[1], dtype=torch.long)
+        self.hints = np.zeros((size, parts.size, parts.size), np.bool_)
+        self.filled, self._next = 0, 0
+
+    def draw(self, count: int) -> None:
+        """Render and encode `count` new scenes."""
+        import torch
+
+        scenes = [random_scene(self._rng, _MIX) for _ in range(count)]
+        pictures = np.stack([render(scene, self._parts.size, self._rng) for scene in scenes])
+        captions = [vary(write(scene, self._rng), self._rng) for scene in scenes]
+        pixels = torch.from_numpy(pictures.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1)
+        with torch.no_grad():
+            encoded = self._parts.vae.encode(pixels).latent_dist.mode() * self._parts.scaling
+        places = np.arange(self._next, self._next + count) % len(self.hints)
+        self.latents[places], self.tokens[places] = encoded, self._parts.token_ids(captions)
+        self.hints[places] = [self._edges(picture) for picture in pictures]
+        self._next = (self._next + count) % len(self.hints)
+        self.filled = min(len(self.hints), self.filled + count)
+
+    def _edges(self, picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        # Mostly at the node's own thresholds; now and then weaker edges too, as a person may set them.
+        low, high = (0.4, 0.8) if self._rng.random() < 0.6 else sorted(self._rng.uniform(0.1, 0.8, 2))
+        return edges.canny(picture[None].astype(np.float32) / 255, low, high)[0, ..., 0] > 0.5
+
+    def wiped(self, hints: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The hints; of every fourth one, a half to a quarter is blank."""
+        hints = hints.copy()
+        for hint in hints:
+            if self._rng.random() < _WIPED:
+                span = int(len(hint) * self._rng.uniform(0.25, 0.5))
+                start = int(self._rng.integers(len(hint) - span + 1))
+                (hint if self._rng.random() < 0.5 else hint.T)[start : start + span] = False
+        return hints
+
+
+class ControlTraining:
+    """`step()` until `share` reaches one; `state` and `restore` make it resumable (the scenes are drawn anew)."""
+
+    def __init__(self, parts: Parts, budget: Budget, seed: int = 0, pool: int = _POOL) -> None:
+        import torch
+        from diffusers import DDPMScheduler
+
+        for part in (parts.unet, parts.vae, parts.text_encoder):
+            part.eval().requires_grad_(False)
+        self._parts, self._budget = parts, budget
+        self._rng = np.random.default_rng(seed)
+        self._noise = torch.Generator().manual_seed(seed)
+        self._pool = HintPool(parts, self._rng, pool)
+        self.network = create(parts.unet).train()
+        named = list(self.network.named_parameters())
+        new = [value for name, value in named if name.startswith(_NEW_LAYERS)]
+        copied = [value for name, value in named if not name.startswith(_NEW_LAYERS)]
+        self._parameters = [*new, *copied]
+        groups = [{"params": new, "factor": _NEW_FACTOR}, {"params": copied, "factor": 1.0}]
+        self._optimiser = torch.optim.AdamW(groups, lr=_RATE, weight_decay=0.01, betas=(0.9, 0.99))
+        self._average = MovingAverage(self._parameters)
+        self._kept_signal = DDPMScheduler(**NOISE).alphas_cumprod
+        self._no_words = parts.token_ids([""])
+        self.steps, self.loss, self.share = 0, 0.0, 0.0
+
+    def step(self) -> None:
+        """One update of the weights."""
+        import torch
+
+        if self._pool.filled < len(self._pool.hints) and self.steps % 2 == 0:
+            self._pool.draw(_DRAW)
+        elif self.steps % 8 == 0:
+            self._pool.draw(2)
+        for group in self._optimiser.param_groups:
+            group["lr"] = group["factor"] * learning_rate(_RATE, self.steps, self.share)
+        loss = self._loss()
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
+        self._optimiser.step()
+        self.steps += 1
+        self._average.update(self.steps)
+        self.share = self._budget.share(self.steps)
+        self.loss = float(loss.detach()) if self.steps == 1 else self.loss * 0.99 + float(loss.detach()) * 0.01
+
+    def _loss(self) -> Any:
+        import torch
+
+        count, draw, pool = _BATCH, self._noise, self._pool
+        chosen = torch.randint(0, pool.filled, (count,), generator=draw)
+        latents, tokens = pool.latents[chosen], pool.tokens[chosen].clone()
+        tokens[torch.rand(count, generator=draw) < _WITHOUT_WORDS] = self._no_words
+        hints = torch.from_numpy(pool.wiped(pool.hints[chosen.numpy()])).float()[:, None].expand(-1, 3, -1, -1)
+        strata = ((torch.arange(count) + torch.rand(count, generator=draw)) / count).clamp(0.002, 0.998)
+        times = (torch.sigmoid(torch.special.ndtri(strata) * _TIME_SPREAD + _TIME_MEAN) * 1000).long().clamp(0, 999)
+        noise = torch.randn(latents.shape, generator=draw)
+        kept = self._kept_signal[times].view(-1, 1, 1, 1)
+        noisy = kept.sqrt() * latents + (1 - kept).sqrt() * noise
+        velocity = kept.sqrt() * noise - (1 - kept).sqrt() * latents
+        words = self._parts.text_encoder(input_ids=tokens).last_hidden_state
+        down, middle = self.network(noisy, times, words, controlnet_cond=hints, return_dict=False)
+        predicted = self._parts.unet(
+            noisy, times, words, down_block_additional_residuals=down, mid_block_additional_residual=middle
+        ).sample
+        return (latent_weights(latents) * (predicted - velocity) ** 2).mean()
+
+    def save(self, folder: Path) -> None:
+        """The averaged weights in float16 as a diffusers folder, which appears whole or not at all."""
+        import copy
+
+        self._average.swap()
+        half = copy.deepcopy(self.network).half()
+        self._average.swap()
+        fresh = folder.with_name(folder.name + ".new")
+        half.save_pretrained(str(fresh))
+        model.forget_origin(fresh / "config.json")
+        model.replace_folder(fresh, folder)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "steps": self.steps, "loss": self.loss, "share": self.share, "seconds": self._budget.seconds(),
+            "network": self.network.state_dict(), "average": self._average.values,
+            "optimiser": self._optimiser.state_dict(), "noise": self._noise.get_state(),
+            "scenes": generator_state(self._rng),
+        }  # fmt: skip
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.steps, self.loss, self.share = state["steps"], state["loss"], state["share"]
+        self._budget.spent = state["seconds"]
+        self.network.load_state_dict(state["network"])
+        for value, saved in zip(self._average.values, state["average"], strict=True):
+            value.copy_(saved)
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._noise.set_state(state["noise"])
+        restore_generator(self._rng, state["scenes"])
+
+
+def train(out: Path, budget: Budget, *, source: Path = STARTER, seed: int = 0, resume: bool = False) -> Path:
+    """Train until `budget` is used up; returns the folder of the ControlNet."""
+    import torch
+
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    torch.manual_seed(seed)
+    out.mkdir(parents=True, exist_ok=True)
+    folder, saved_state = out / "controlnet", out / "state.pt"
+    training = ControlTraining(model.load(source), budget, seed)
+    if resume and saved_state.exists():
+        training.restore(read_state(saved_state))
+    logged = saved = time.monotonic()
+    while training.share < 1:
+        training.step()
+        now = time.monotonic()
+        if now - logged > _LOG_EVERY:
+            logged = now
+            _log(out, step=training.steps, loss=training.loss, share=training.share)
+        if now - saved > _SAVE_EVERY:
+            training.save(folder)
+            write_state(saved_state, training.state())
+            saved = time.monotonic()
+    training.save(folder)
+    _log(out, finished=True, step=training.steps, loss=training.loss)
+    return folder
+
+
+def _log(out: Path, **values: Any) -> None:
+    line = json.dumps({"time": time.strftime("%H:%M:%S"), **values})
+    with (out / "log.jsonl").open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+    sys.stderr.write(line + "\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m engine.training.starter.controlnet", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--out", required=True, type=Path, help="folder for snapshots, state and log")
+    parser.add_argument("--minutes", type=float, default=0.0, help="wall clock over all resumptions")
+    parser.add_argument("--steps", type=int, default=0, help="instead of minutes: a number of steps")
+    parser.add_argument("--resume", action="store_true", help="go on where an earlier run stopped")
+    parser.add_argument("--from", dest="source", type=Path, default=STARTER, help="the starter model it is for")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args(arguments)
+    if not given.minutes and not given.steps:
+        parser.error("say how long to train, with --minutes or --steps")
+    train(given.out, Budget(given.minutes, given.steps), source=given.source, seed=given.seed, resume=given.resume)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
