@@ -16,8 +16,9 @@ from engine.contracts.errors import InvalidRequest
 from engine.contracts.references import ModelRef
 from engine.families.autoencoder import KLAutoencoder, Parts
 from engine.families.clip_prompts import encode_prompt
+from engine.families.controls import bound_controls
 from engine.families.protocol import BindRequest, Bound, EncodedText
-from engine.families.unet import BoundUNet, Network, bound_controls, freeu_of
+from engine.families.unet import BoundUNet, Network, freeu_of
 from engine.graph.values import Patch
 from engine.models.lora import Weights, merged
 from engine.prompts.grammar import ParsedPrompt, literal

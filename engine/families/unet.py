@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 from torch.func import functional_call
 
-from engine.contracts.errors import InvalidRequest
-from engine.contracts.references import ModelRef
+from engine.families.controls import Bindings, BoundControl, residuals
 from engine.families.freeu import FreeU, freeu
 from engine.families.protocol import BindRequest
-from engine.graph.values import ConditioningEntry, Control
+from engine.graph.values import ConditioningEntry
 from engine.models.lora import Weights
 from engine.sampling.guidance import guided, is_composed, is_plain, mixed
 from engine.sampling.noise_space import NoiseSpace
@@ -26,68 +23,6 @@ def freeu_of(request: BindRequest) -> FreeU | None:
     """The last FreeU patch of a run."""
     found = [dict(patch.settings) for patch in request.patches if patch.kind == "freeu"]
     return FreeU(**found[-1]) if found else None
-
-
-@dataclass(frozen=True, eq=False)
-class BoundControl:
-    """A ControlNet with its picture, float32 [1 or B, 3, H, W] in 0..1 at the size of the run."""
-
-    network: Any
-    hint: torch.Tensor
-    strength: float
-    steps: tuple[float, float]
-
-    def holds(self, fraction: float) -> bool:
-        return self.steps[0] <= fraction < self.steps[1] or fraction == self.steps[1] == 1.0
-
-
-def bound_controls(
-    request: BindRequest, network: Network, others: Callable[[ModelRef], Any]
-) -> dict[int, tuple[BoundControl, ...]]:
-    """By identity of the prompt entry: the ControlNets that steer it. Raises InvalidRequest for one that can't."""
-    made: dict[int, BoundControl] = {}
-    found: dict[int, tuple[BoundControl, ...]] = {}
-    shared = [c for entry in request.positive[:1] for c in _controls(entry) if c.both]
-    sides = ((request.positive, False), (request.negative, True), (request.middle, True))
-    for entry, takes_shared in ((entry, shares) for side, shares in sides for entry in side):
-        listed = _controls(entry) or (shared if takes_shared else [])
-        for control in listed:
-            if id(control) not in made:
-                made[id(control)] = _bound(control, request, network, others)
-        found[id(entry)] = tuple(made[id(control)] for control in listed)
-    return found
-
-
-def _controls(entry: ConditioningEntry) -> list[Control]:
-    # Strength 0 is no control at all: the picture is the uncontrolled one, bit for bit.
-    return [control for control in dict(entry.extras).get("controls", ()) if control.strength]
-
-
-def _bound(control: Control, request: BindRequest, network: Network, others: Callable[[ModelRef], Any]) -> BoundControl:
-    if control.handle.kind:
-        raise InvalidRequest(
-            f"“{control.handle.weights.name}” knows one kind of picture only, not “{control.handle.kind}”",
-            where="control", fix="Take “Kind of control” out, or set it to auto",
-        )  # fmt: skip
-    module = others(control.handle.weights)
-    width = int(module.config.cross_attention_dim)
-    if width != int(network.config.cross_attention_dim):
-        raise InvalidRequest(
-            f"the ControlNet “{control.handle.weights.name}” reads prompts {width} wide and this model "
-            f"{network.config.cross_attention_dim}",
-            where="control", fix="Use a ControlNet made for this family",
-        )  # fmt: skip
-    factor = 2 ** (len(module.config.conditioning_embedding_out_channels) - 1)  # pixels of the hint for each cell
-    rows, columns = request.shape[2] * factor, request.shape[3] * factor
-    hint = torch.tensor(control.image[..., :3], dtype=torch.float32).permute(0, 3, 1, 2)
-    if hint.shape[-2:] != (rows, columns):
-        hint = F.interpolate(hint, size=(rows, columns), mode="bilinear", antialias=True, align_corners=False)
-    if hint.shape[0] not in (1, request.shape[0]):
-        raise InvalidRequest(
-            f"there are {hint.shape[0]} control pictures for {request.shape[0]} to make", where="control",
-            fix="Give one, or one for each",
-        )  # fmt: skip
-    return BoundControl(module, hint.to(network.device, network.dtype), control.strength, control.steps)
 
 
 @dataclass(frozen=True)
@@ -122,7 +57,7 @@ class BoundUNet:
         request: BindRequest,
         noise: NoiseSpace,
         channels: torch.Tensor | None,
-        controls: dict[int, tuple[BoundControl, ...]],
+        controls: Bindings,
     ) -> None:
         self._network, self._request, self._noise, self._controls = network, request, noise, controls
         self._rules = rules_of(request.patches)
@@ -195,7 +130,7 @@ class BoundUNet:
         dtype = self._network.dtype
         if x.dtype != dtype:
             x = x.to(dtype)
-        steered = _residuals(x, timestep, embedding, [c for c in controls if c.holds(fraction)]) if controls else {}
+        steered = residuals(x, timestep, embedding, controls, fraction)
         if channels is not None:
             x = torch.cat([x, channels.to(dtype)], dim=1)
         output = self._network(
@@ -203,25 +138,6 @@ class BoundUNet:
             **steered,
         )  # fmt: skip
         return output if output.dtype == torch.float32 else output.float()
-
-
-def _residuals(
-    x: torch.Tensor, timestep: torch.Tensor, embedding: torch.Tensor, controls: Sequence[BoundControl]
-) -> dict[str, Any]:
-    """What the ControlNets add to the UNet's skips and middle, summed in order (diffusers' MultiControlNetModel)."""
-    down: list[torch.Tensor] | None = None
-    middle: torch.Tensor | None = None
-    for control in controls:
-        hint = control.hint.repeat(x.shape[0] // control.hint.shape[0], 1, 1, 1)
-        now, now_middle = control.network(
-            x, timestep, encoder_hidden_states=embedding, controlnet_cond=hint, conditioning_scale=control.strength,
-            guess_mode=False, return_dict=False,
-        )  # fmt: skip
-        down = list(now) if down is None else [a + b for a, b in zip(down, now, strict=True)]
-        middle = now_middle if middle is None else middle + now_middle
-    if down is None:
-        return {}
-    return {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
 
 
 def _scale_embedding(scale: float, batch: int, width: int) -> torch.Tensor:

@@ -133,12 +133,13 @@ class VisionOutput:
 
 @dataclass(frozen=True, eq=False)
 class Control:
-    """A picture that steers a run through a ControlNet.
+    """A picture that steers a run through a ControlNet or a T2I-Adapter.
 
     image     float32 [B, H, W, 3] in 0..1
     strength  weight of its residuals
     steps     (start, end) as fractions of the run
     both      whether it steers the negative side too
+    mask      float32 [H, W] in 0..1, where in the picture it acts and how much; None for everywhere
     """
 
     handle: ControlHandle
@@ -146,6 +147,7 @@ class Control:
     strength: float = 1.0
     steps: tuple[float, float] = (0.0, 1.0)
     both: bool = True
+    mask: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)

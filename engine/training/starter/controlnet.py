@@ -72,7 +72,9 @@ def create(unet: Any) -> Any:
         conditioning_embedding_out_channels=_HINT_CHANNELS,
     )
     own = network.state_dict()
-    shared = {name: value for name, value in unet.state_dict().items() if name in own and own[name].shape == value.shape}
+    shared = {
+        name: value for name, value in unet.state_dict().items() if name in own and own[name].shape == value.shape
+    }
     network.load_state_dict(shared, strict=False)
     return network
 
@@ -109,7 +111,7 @@ class HintPool:
     def _edges(self, picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
         # Mostly at the node's own thresholds; now and then weaker edges too, as a person may set them.
         low, high = (0.4, 0.8) if self._rng.random() < 0.6 else sorted(self._rng.uniform(0.1, 0.8, 2))
-        return edges.canny(picture[None].astype(np.float32) / 255, low, high)[0, ..., 0] > 0.5
+        return edges.canny(picture[None].astype(np.float32) / np.float32(255), low, high)[0, ..., 0] > 0.5
 
     def wiped(self, hints: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """The hints; of every fourth one, a half to a quarter is blank."""
