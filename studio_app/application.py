@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from engine.graph.cache import ValueCache
     from engine.graph.registry import Registry
     from engine.graph.services import Services
+    from studio_app.models.downloads import Downloads
+    from studio_app.network.network import Network
 
 log = logging.getLogger(__name__)
 
@@ -108,10 +111,35 @@ class Application:
 
     def close(self) -> None:
         """Stop what runs, finish the writing, close the files. Jobs that had not finished show as interrupted."""
+        if "downloads" in vars(self):
+            self.downloads.close()
+        if "network" in vars(self):
+            self.network.close()
         self.engine.close()
         self._recorder.close()
         self.model_background.close()
         self._store.close()
+
+    # --- what reaches out; made when first asked for, since a window that stays offline needs no HTTP client
+
+    @cached_property
+    def network(self) -> Network:
+        from studio_app.network.ledger import Ledger
+        from studio_app.network.network import Network
+
+        def trusted() -> list[str]:
+            return [host for host in self.settings.get("network.trusted_hosts") if isinstance(host, str)]
+
+        return Network(Ledger(self.paths.network_ledger), lambda: bool(self.settings.get("network.offline")), trusted)
+
+    @cached_property
+    def downloads(self) -> Downloads:
+        from studio_app.models.downloads import Downloads
+
+        def limit() -> int:
+            return int(self.settings.get("models.largest_download_gib") * 2**30)
+
+        return Downloads(self.network, self.model_library, lambda: self.paths.models, limit)
 
     # --- what needs more than one part
 

@@ -95,6 +95,11 @@ class Paths:
         return self.data / "plugins.json"
 
     @property
+    def network_ledger(self) -> Path:
+        """What left this machine and why."""
+        return self.data / "network.jsonl"
+
+    @property
     def wildcards(self) -> Path:
         """Files of choices that prompts name as __name__."""
         return self.data / "wildcards"

@@ -11,6 +11,7 @@
     │   └── BadPlugin            a person's own node file or package can't be used
     ├── MissingModel             a model or a part of one is not on this machine
     ├── StorageError             a disk is full, a folder can't be written
+    ├── NetworkError             a host can't be reached, refuses, or the studio is offline
     ├── OutOfMemory              the plan did not fit and no smaller one does
     ├── NodeFailed               a node raised; carries which, its inputs in short, and the cause
     └── Cancelled                the person asked to stop; not a failure
@@ -31,6 +32,7 @@ EXIT_MISSING = 3
 EXIT_STORAGE = 4
 EXIT_MEMORY = 5
 EXIT_NO_DISPLAY = 6
+EXIT_NETWORK = 7
 EXIT_CANCELLED = 130
 
 
@@ -123,6 +125,10 @@ class MissingModel(TesseraError):
 
 class StorageError(TesseraError):
     exit_code = EXIT_STORAGE
+
+
+class NetworkError(TesseraError):
+    exit_code = EXIT_NETWORK
 
 
 class OutOfMemory(TesseraError):

@@ -23,7 +23,10 @@ EPILOG = """\
 actions:
   list [WORDS]           the models; with WORDS those whose name, kind, tags or trigger words hold them all
   identify FILE          what a file or diffusers folder is, wherever it lies
-  import FILE|FOLDER     copy into the studio's model folder; .ckpt .pt .pth .bin are checked and become safetensors
+  import FILE|FOLDER|URL copy into the studio's model folder; .ckpt .pt .pth .bin are checked and become safetensors;
+                         a URL (Hugging Face, Civitai, any https) is fetched, resumed where it was cut off, and its
+                         sha256 checked against --sha256 or what the host says
+  token HOST             keep an access token for a host in the system's keyring (asked for, or from standard input)
   remove NAME            move a file to the trash folder of the data folder; “remove --undo” brings the last one back
   folders [add|remove DIR]  the searched folders and whose layout they have
   verify                 read every file again, compare its sha256 with the known one, name files with equal content
@@ -33,7 +36,7 @@ examples:
   main.py models folders add ~/ComfyUI
 """
 
-ACTIONS = ("list", "identify", "import", "remove", "folders", "verify")
+ACTIONS = ("list", "identify", "import", "remove", "folders", "verify", "token")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +44,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("rest", metavar="ARGUMENT", nargs="*", help="what the action needs")
     parser.add_argument("--kind", metavar="KIND", default="", help="list only files of a kind, such as lora")
     parser.add_argument("--undo", action="store_true", help="with remove: bring back what was removed last")
+    parser.add_argument("--sha256", metavar="HEX", default="", help="with import URL: what the file must have")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -48,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     app = Application(args.data_dir)
     try:
         actions = {"list": _list, "identify": _identify, "import": _import, "remove": _remove, "folders": _folders,
-                   "verify": _verify}  # fmt: skip
+                   "verify": _verify, "token": _token}  # fmt: skip
         return actions[args.action](app, args)
     finally:
         app.close()
@@ -112,6 +116,8 @@ def _identify(app: Application, args: argparse.Namespace) -> int:
 
 
 def _import(app: Application, args: argparse.Namespace) -> int:
+    if _one(args, "a file, a folder or an address").lower().startswith(("https://", "http://")):
+        return _fetch(app, args)
     source = Path(_one(args, "a file or folder")).expanduser()
     if not source.exists():
         raise MissingModel("there is no such file or folder", where=str(source))
@@ -130,6 +136,39 @@ def _import(app: Application, args: argparse.Namespace) -> int:
         for why in left:
             remark(f"left out: {why}")
     return EXIT_BAD_INPUT if left and not done else 0
+
+
+def _fetch(app: Application, args: argparse.Namespace) -> int:
+    from studio_app.models.downloads import Download
+
+    said = 0
+
+    def tell(now: Download) -> None:
+        nonlocal said
+        share = 20 * now.received // now.total if now.total else 0
+        if now.state == "fetching" and share > said:
+            said = share
+            remark(f"{now.name}: {now.received / 2**20:,.0f} of {now.total / 2**20:,.0f} MB")
+
+    path = app.downloads.fetch(args.rest[0], args.sha256, say=tell)
+    print_json({"imported": [str(path)], "left": []}) if args.json else say(f"imported: {path}")
+    return 0
+
+
+def _token(app: Application, args: argparse.Namespace) -> int:
+    import getpass
+    import sys
+
+    from studio_app.network.secrets import keep_token
+
+    host = _one(args, "a host, such as huggingface.co").lower()
+    token = getpass.getpass(f"Token for {host} (empty forgets it): ") if sys.stdin.isatty() else sys.stdin.readline()
+    keep_token(host, token)
+    if args.json:
+        print_json({"host": host, "kept": bool(token.strip())})
+    else:
+        say(f"the token for {host} is {'kept in the keyring' if token.strip() else 'forgotten'}.")
+    return 0
 
 
 def _remove(app: Application, args: argparse.Namespace) -> int:

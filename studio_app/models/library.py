@@ -206,10 +206,19 @@ class ModelLibrary:
         self._store.journal.append([entry])
         self.changed.emit(1)
 
+    def remember_source(self, path: Path, page: str, about: Sequence[tuple[str, str]] = ()) -> None:
+        """Note where the file at `path` came from, and what its host says of it. Raises StorageError."""
+        found = next((item for item in self.list(scan=False) if item.path == path), None)
+        if found is not None:
+            said = "\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in about)
+            self.note(found, replace(found.note, source=page, text=found.note.text or said))
+
     # --- changing files
 
-    def bring_in(self, source: Path) -> Path:
+    def bring_in(self, source: Path, *, move: bool = False) -> Path:
         """Copy a model file or diffusers folder into the studio's model folder; pickles are converted. Returns where.
+
+        With `move` the source is gone afterwards; it must then lie on the same disk.
 
         Raises UnsafeModel (refused, with the reason), MissingModel, BadInput (unknown) or StorageError.
         """
@@ -224,9 +233,11 @@ class ModelLibrary:
             self._copy(lambda: shutil.copytree(source, target, symlinks=False), target)
         elif about.container == "pickle":
             target = convert_pickle(source, _free(place / f"{source.stem}.safetensors"))
+            if move:
+                source.unlink()
         else:
             target = _free(place / source.name)
-            self._copy(lambda: _copy_file(source, target), target)
+            self._copy(lambda: os.replace(source, target) if move else _copy_file(source, target), target)
         self.scan()
         return target
 

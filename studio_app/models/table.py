@@ -67,21 +67,22 @@ def write_hash(database: Database, row: Row, sha256: str) -> None:
 
 @dataclass(frozen=True)
 class Note:
-    """What a person said of a model: tags, a note, whether it is a favourite."""
+    """What a person said of a model: tags, a note, whether it is a favourite; `source` is the page it came from."""
 
     tags: tuple[str, ...] = ()
     text: str = ""
     favourite: bool = False
+    source: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        return {"tags": list(self.tags), "text": self.text, "favourite": self.favourite}
+        return {"tags": list(self.tags), "text": self.text, "favourite": self.favourite, "source": self.source}
 
     @classmethod
     def from_json(cls, data: Any) -> Note:
         if not isinstance(data, dict) or not isinstance(data.get("tags", []), list):
             return cls()
         tags = tuple(tag for tag in data.get("tags", []) if isinstance(tag, str))
-        return cls(tags, str(data.get("text", "")), bool(data.get("favourite")))
+        return cls(tags, str(data.get("text", "")), bool(data.get("favourite")), str(data.get("source", "")))
 
 
 def read_notes(database: Database) -> dict[str, Note]:

@@ -130,10 +130,15 @@ TABLE: tuple[Setting, ...] = (
             "How much may be held in memory while pictures can't be written.", minimum=16, maximum=65_536),
     Setting("models.folders", "json", [], "Model folders",
             "A list of more folders that are searched for models, beside “models” in the studio's data folder."),
+    Setting("models.largest_download_gib", "float", 64.0, "Largest download (GiB)",
+            "A model that is larger is not fetched.", minimum=0.01, maximum=4096.0),
     Setting("nodes.folders", "json", [], "Node folders",
             "A list of more folders that are searched for nodes of your own, beside “nodes” in the studio's data "
             "folder. What is found runs only once you enable it."),
     Setting("network.offline", "bool", False, "Offline", "Nothing leaves this machine while this is on."),
+    Setting("network.trusted_hosts", "json", [], "Trusted hosts",
+            "A list of host names that may lie in a private network and be spoken to without https, such as a server "
+            "of your own."),
 )  # fmt: skip
 
 BY_KEY: dict[str, Setting] = {setting.key: setting for setting in TABLE}
