@@ -1,15 +1,23 @@
-"""The autoencoder of Stable Diffusion (AutoencoderKL): pictures to latents and back. Its reference is diffusers'."""
+"""The autoencoder of Stable Diffusion, SDXL, SD3 and Flux (AutoencoderKL): pictures to latents and back.
+
+Its reference is diffusers': scaling, shift (SD3, Flux) and per-channel mean and spread (Playground) are read from the
+config, as its pipelines do.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import torch
 
 from engine.families.protocol import LatentSpace
 
-STANDARD_SCALING = 0.18215
+# (channels, scaling factor) → whose latents those are. A decoder means nothing to latents of another one.
+_KNOWN: Mapping[tuple[int, float], str] = MappingProxyType(
+    {(4, 0.18215): "sd15", (4, 0.13025): "sdxl", (16, 1.5305): "sd3", (16, 0.3611): "flux"}
+)
 
 Parts: TypeAlias = Callable[[str], Any]
 
@@ -28,18 +36,19 @@ class KLAutoencoder:
     @property
     def latent_space(self) -> LatentSpace:
         config = self._parts("vae").config
-        scaling = float(config.scaling_factor)
+        scaling, channels = float(config.scaling_factor), int(config.latent_channels)
+        known = _KNOWN.get((channels, round(scaling, 9)))
         # Latents of an autoencoder trained apart (the starter model's) mean nothing to Stable Diffusion's own.
-        same = abs(scaling - STANDARD_SCALING) < 1e-9 and config.latent_channels == 4
+        kind = "sd15" if channels == 4 else f"kl{channels}"
         factor = 2 ** (len(config.block_out_channels) - 1)
-        return LatentSpace("sd15" if same else f"sd15-{scaling:.6g}", int(config.latent_channels), factor)
+        return LatentSpace(known or f"{kind}-{scaling:.6g}", channels, factor)
 
     @torch.no_grad()
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """float32 [B, 3, H, W] in −1..1 → latents in model space, the mean of the encoder's distribution."""
-        vae = self._parts("vae")
+        vae = self._vae()
         items = [
-            vae.encode(item[None].to(self._device, vae.dtype)).latent_dist.mode() * vae.config.scaling_factor
+            _scaled(vae.encode(item[None].to(self._device, vae.dtype)).latent_dist.mode(), vae.config)
             for item in pixels
         ]
         return torch.cat(items).float().cpu()
@@ -47,10 +56,45 @@ class KLAutoencoder:
     @torch.no_grad()
     def decode(self, samples: torch.Tensor) -> torch.Tensor:
         """Latents in model space → float32 [B, 3, H, W] in about −1..1."""
-        vae = self._parts("vae")
+        vae = self._vae()
         # Item by item: memory stays that of one picture, and a picture decodes alike alone and in company.
         items = [
-            vae.decode(item[None].to(self._device, vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]
+            vae.decode(_unscaled(item[None].to(self._device, vae.dtype), vae.config), return_dict=False)[0]
             for item in samples
         ]
         return torch.cat(items).float().cpu()
+
+    def _vae(self) -> Any:
+        vae = self._parts("vae")
+        if vae.dtype == torch.float16 and getattr(vae.config, "force_upcast", False):
+            vae.float()  # SDXL's runs over in half precision
+        return vae
+
+
+def _scaled(latent: torch.Tensor, config: Any) -> torch.Tensor:
+    """A latent as the encoder gives it → as the denoiser sees it."""
+    moments = _moments(config, latent)
+    if moments is not None:
+        return (latent - moments[0]) * config.scaling_factor / moments[1]
+    shift = getattr(config, "shift_factor", None)
+    scaled: torch.Tensor = (latent - shift if shift else latent) * config.scaling_factor
+    return scaled
+
+
+def _unscaled(latent: torch.Tensor, config: Any) -> torch.Tensor:
+    """Back again."""
+    moments = _moments(config, latent)
+    if moments is not None:
+        return latent * moments[1] / config.scaling_factor + moments[0]
+    shift = getattr(config, "shift_factor", None)
+    plain: torch.Tensor = latent / config.scaling_factor
+    return plain + shift if shift else plain
+
+
+def _moments(config: Any, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """(mean, spread) of each channel, where an autoencoder has them."""
+    mean, spread = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+    if mean is None or spread is None:
+        return None
+    shape = (1, -1, 1, 1)
+    return torch.tensor(mean).reshape(shape).to(like), torch.tensor(spread).reshape(shape).to(like)
