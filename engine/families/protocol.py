@@ -14,7 +14,7 @@ import torch
 
 from engine.graph.values import ConditioningEntry, Patch
 from engine.prompts.grammar import ParsedPrompt
-from engine.sampling.noise_space import NoiseSpace
+from engine.sampling.flow_space import Space
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class BindRequest:
     shape: tuple[int, int, int, int]
     inpaint: tuple[torch.Tensor, torch.Tensor] | None = None
     patches: tuple[Patch, ...] = ()
-    noise: NoiseSpace | None = None
+    noise: Space | None = None
     style: str = "cfg"
     middle: tuple[ConditioningEntry, ...] = ()
     cfg_2: float = 1.0
@@ -109,7 +109,7 @@ class Family(Autoencoder, Protocol):
     name: str
 
     @property
-    def noise_space(self) -> NoiseSpace: ...
+    def noise_space(self) -> Space: ...
 
     def encode_text(self, text: str | ParsedPrompt, clip_skip: int = 0, patches: tuple[Patch, ...] = ()) -> EncodedText:
         """The conditioning of a prompt, a str taken literally. Raises InvalidRequest if `clip_skip` leaves no layer."""

@@ -15,7 +15,7 @@ from engine.families.protocol import BindRequest
 from engine.graph.values import ConditioningEntry
 from engine.models.lora import Weights
 from engine.sampling.guidance import guided, is_composed, is_plain, mixed
-from engine.sampling.noise_space import NoiseSpace
+from engine.sampling.flow_space import Space
 from engine.sampling.patches import combined, rules_of
 
 
@@ -55,7 +55,7 @@ class BoundUNet:
         self,
         network: Network,
         request: BindRequest,
-        noise: NoiseSpace,
+        noise: Space,
         channels: torch.Tensor | None,
         controls: Bindings,
     ) -> None:

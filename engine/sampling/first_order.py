@@ -14,7 +14,9 @@ def noise_for(state: SolverState, run: Run) -> torch.Tensor:
 
 
 def denoise_ve(latent: torch.Tensor, sigma: torch.Tensor, timestep: torch.Tensor, step: int, run: Run) -> torch.Tensor:
-    """x₀ from a latent x₀ + σ·noise, through the network."""
+    """x₀ from a latent x₀ + σ·noise, or of a flow model, through the network."""
+    if run.is_flow:
+        return latent - run.predict(latent, timestep, step) * sigma
     output = run.predict(latent / ((sigma**2 + 1) ** 0.5), timestep, step)
     if run.prediction == "epsilon":
         return latent - sigma * output
@@ -24,9 +26,13 @@ def denoise_ve(latent: torch.Tensor, sigma: torch.Tensor, timestep: torch.Tensor
 
 
 def euler(state: SolverState, run: Run) -> SolverState:
-    """EulerDiscreteScheduler; Karras et al. (2206.00364), algorithm 2 without churn."""
+    """EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler; Karras et al. (2206.00364), algorithm 2, no churn."""
     i, schedule = state.index, run.schedule
     sigma = schedule.sigmas[i]
+    if run.is_flow:
+        velocity = run.predict(state.latent, schedule.timesteps[i], i)
+        latent = state.latent + (schedule.sigmas[i + 1] - sigma) * velocity
+        return state.stepped(run.constrain(latent, i + 1), state.latent - sigma * velocity)
     denoised = denoise_ve(state.latent, sigma, schedule.timesteps[i], i, run)
     derivative = (state.latent - denoised) / sigma
     latent = state.latent + derivative * (schedule.sigmas[i + 1] - sigma)
@@ -34,10 +40,18 @@ def euler(state: SolverState, run: Run) -> SolverState:
 
 
 def euler_ancestral(state: SolverState, run: Run, *, eta: float = 1.0, noise_scale: float = 1.0) -> SolverState:
-    """EulerAncestralDiscreteScheduler; k-diffusion's sample_euler_ancestral, `eta` 0 is Euler without noise."""
+    """EulerAncestralDiscreteScheduler; k-diffusion's sample_euler_ancestral, `eta` 0 is Euler without noise.
+
+    Flow models: ComfyUI's sample_euler_ancestral_RF.
+    """
     i, schedule = state.index, run.schedule
     sigma, sigma_to = schedule.sigmas[i], schedule.sigmas[i + 1]
     denoised = denoise_ve(state.latent, sigma, schedule.timesteps[i], i, run)
+    if run.is_flow:
+        sigma_down, keep, sigma_up = flow_ancestral(sigma, sigma_to, eta)
+        latent = (sigma_down / sigma) * state.latent + (1 - sigma_down / sigma) * denoised
+        latent = keep * latent + noise_for(state, run) * (sigma_up * noise_scale)
+        return state.stepped(run.constrain(latent, i + 1), denoised)
     sigma_up = eta * (sigma_to**2 * (sigma**2 - sigma_to**2) / sigma**2) ** 0.5
     if eta > 1.0:
         sigma_up = torch.minimum(sigma_up, sigma_to)
@@ -49,8 +63,20 @@ def euler_ancestral(state: SolverState, run: Run, *, eta: float = 1.0, noise_sca
     return state.stepped(run.constrain(latent, i + 1), denoised)
 
 
+def flow_ancestral(
+    sigma: torch.Tensor, sigma_to: torch.Tensor, eta: float = 1.0
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(σ to go down to, what is kept of the latent there, σ of the noise put back) of a flow model.
+
+    From k·((1 − σ↓)·x₀ + σ↓·ε) + u·noise being a latent at `sigma_to`; how far down is ComfyUI's choice.
+    """
+    down = sigma_to * (1 + (sigma_to / sigma - 1) * eta)
+    keep = (1 - sigma_to) / (1 - down)
+    return down, keep, (sigma_to**2 - down**2 * keep**2).clamp(min=0.0) ** 0.5
+
+
 def heun(state: SolverState, run: Run) -> SolverState:
-    """HeunDiscreteScheduler; Karras et al., algorithm 2 with its second-order correction."""
+    """HeunDiscreteScheduler, FlowMatchHeunDiscreteScheduler; Karras et al., algorithm 2 with its correction."""
     i, schedule = state.index, run.schedule
     sigma, sigma_next = schedule.sigmas[i], schedule.sigmas[i + 1]
     denoised = denoise_ve(state.latent, sigma, schedule.timesteps[i], i, run)
@@ -79,7 +105,9 @@ def predicted_x0(latent: torch.Tensor, output: torch.Tensor, alpha_bar: torch.Te
 
 
 def ddim(state: SolverState, run: Run) -> SolverState:
-    """DDIMScheduler with eta 0 (2010.02502, equation 12)."""
+    """DDIMScheduler with eta 0 (2010.02502, equation 12). Of a flow model that is Euler's step."""
+    if run.is_flow:
+        return euler(state, run)
     i, schedule = state.index, run.schedule
     alpha, alpha_next = schedule.alphas[i], schedule.alphas_next[i]
     output = run.predict(state.latent, schedule.timesteps[i], i)
@@ -95,8 +123,16 @@ def ddim(state: SolverState, run: Run) -> SolverState:
 
 
 def lcm(state: SolverState, run: Run) -> SolverState:
-    """LCMScheduler (2310.04378): jump to x₀ through the consistency function, then noise it for the next step."""
+    """LCMScheduler (2310.04378): jump to x₀ through the consistency function, then noise it for the next step.
+
+    Of a flow model the network's own x₀, as FlowMatchEulerDiscreteScheduler's stochastic_sampling.
+    """
     i, schedule = state.index, run.schedule
+    if run.is_flow:
+        denoised = state.latent - schedule.sigmas[i] * run.predict(state.latent, schedule.timesteps[i], i)
+        sigma_to = schedule.sigmas[i + 1]
+        latent = (1.0 - sigma_to) * denoised + sigma_to * noise_for(state, run) if bool(sigma_to) else denoised
+        return state.stepped(run.constrain(latent, i + 1), denoised)
     timestep, alpha = schedule.timesteps[i], schedule.alphas[i]
     scaled, sigma_data = timestep * 10.0, 0.5
     skip = sigma_data**2 / (scaled**2 + sigma_data**2)

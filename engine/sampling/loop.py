@@ -1,7 +1,7 @@
 """The studio's own sampling loop: from a latent and a plan to a finished, or deliberately unfinished, latent.
 
-Noisy latents on wires are in the form x₀ + σ·noise whatever solver made them, so that one sampler can go on where
-another stopped.
+Noisy latents on wires are in the form x₀ + σ·noise whatever solver made them, those of flow models in the form
+(1 − σ)·x₀ + σ·noise, so that one sampler can go on where another stopped.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from engine.contracts.errors import InvalidRequest
 from engine.families.protocol import BindRequest, Family, LatentSpace
 from engine.graph.values import ConditioningEntry, LatentValue, Patch
 from engine.sampling import schedules
+from engine.sampling.flow_space import FlowSpace, Space
 from engine.sampling.noise import draw, generators_for
-from engine.sampling.noise_space import NoiseSpace
 from engine.sampling.patches import differential_strength, patched_space
 from engine.sampling.schedules import Schedule
 from engine.sampling.solvers import Solver, solver_named
@@ -33,6 +33,7 @@ class SamplePlan:
     """What to run.
 
     steps           of the whole schedule; `start`..`end` of them are done (end None: all)
+    strength        instead of `start`: how much of the schedule is done (0..1), counted as the model's pipelines count
     add_noise       whether the latent is noised first; False goes on with the noise it has
     leave_noise     whether the latent keeps the noise of step `end`; False removes all of it at the last step done
     settings        the sampler's own (euler_ancestral: eta, noise_scale)
@@ -51,6 +52,7 @@ class SamplePlan:
     scheduler: str
     start: int = 0
     end: int | None = None
+    strength: float | None = None
     add_noise: bool = True
     leave_noise: bool = False
     settings: tuple[tuple[str, float], ...] = ()
@@ -72,17 +74,12 @@ class Prepared:
     latent: LatentValue
 
 
-def start_for_strength(steps: int, strength: float) -> int:
-    """The first step to do so that `strength` (0..1) of the schedule is done, counted as diffusers counts it."""
-    return max(steps - min(int(steps * strength), steps), 0)
-
-
 def whole_schedule(steps: int, denoise: float) -> int:
     """How long the schedule is whose last `steps` steps do `denoise` (0..1] of it, counted as ComfyUI counts."""
     return steps if denoise > 0.9999 else int(steps / denoise)
 
 
-def _laid(plan: SamplePlan, space: NoiseSpace, solver: Solver) -> tuple[Schedule, int, int]:
+def _laid(plan: SamplePlan, space: Space, solver: Solver) -> tuple[Schedule, int, int]:
     """(schedule, first step to do, step to stop before)."""
     if plan.sigmas is not None:
         schedule, until = schedules.explicit(plan.sigmas, space, solver.grid)
@@ -91,16 +88,19 @@ def _laid(plan: SamplePlan, space: NoiseSpace, solver: Solver) -> tuple[Schedule
     until = plan.steps if plan.end is None else min(plan.end, plan.steps)
     if not plan.leave_noise and until > 0:
         schedule = schedule.ending_at(until)
-    return schedule, min(plan.start, until), until
+    start = plan.start if plan.strength is None else space.start_for(plan.steps, plan.strength)
+    return schedule, min(start, until), until
 
 
 def prepare(family: Family, latent: LatentValue, plan: SamplePlan) -> Prepared:
     """Lay the schedule, draw the noise and bind the model. Raises InvalidRequest or UnknownChoice."""
-    solver = solver_named(plan.sampler, plan.settings)
-    space = patched_space(family.noise_space, plan.patches)
-    schedule, start, until = _laid(plan, space, solver)
     empty = latent.space == ANY_SPACE and not bool(latent.samples.any())
     latent = fitted(latent, family.latent_space)
+    space = patched_space(family.noise_space, plan.patches).resolved(tuple(latent.samples.shape), plan.steps)
+    solver = solver_named(plan.sampler, plan.settings, flow=isinstance(space, FlowSpace))
+    schedule, start, until = _laid(plan, space, solver)
+    if isinstance(space, FlowSpace):
+        schedule = schedule.starting_below(solver.below_one)
     clean = latent.samples.to(family.device)
     indices = latent.indices or tuple(range(clean.shape[0]))
     generators = generators_for(plan.seed, indices)
@@ -115,11 +115,11 @@ def prepare(family: Family, latent: LatentValue, plan: SamplePlan) -> Prepared:
             plan.style, plan.middle, plan.cfg_2,
         )
     )  # fmt: skip
-    total, whole = plan.steps, space.length - 1
+    total = plan.steps
 
     def predict(x: torch.Tensor, timestep: torch.Tensor, step: int) -> torch.Tensor:
         # A list of noise levels may be a part of a run: how much is done is then told by the noise that is left.
-        done = step / total if plan.sigmas is None else 1.0 - float(timestep) / whole
+        done = step / total if plan.sigmas is None else space.done_at(float(timestep))
         return bound.predict(x, timestep, done)
 
     run = Run(schedule, predict, space.prediction, space.clip, constrain, timestep_of=space.timestep_of)
@@ -200,7 +200,7 @@ def _first(
     noise: torch.Tensor,
     latent: LatentValue,
     plan: SamplePlan,
-    space: NoiseSpace,
+    space: Space,
     start: int,
     empty: bool,
 ) -> torch.Tensor:

@@ -19,7 +19,7 @@ import torch
 from engine.contracts.codec import describe
 from engine.contracts.errors import InvalidDocument
 
-Prediction: TypeAlias = Literal["epsilon", "v_prediction", "sample"]
+Prediction: TypeAlias = Literal["epsilon", "v_prediction", "sample", "flow"]
 Spacing: TypeAlias = Literal["linspace", "leading", "trailing"]
 
 # Schedulers whose own default spacing is not "linspace", for configs that leave it out.
@@ -74,6 +74,18 @@ class NoiseSpace:
     def sigma_at(self, timestep: float) -> float:
         """σ at one fractional timestep, by interpolation in log σ."""
         return float(np.exp(np.interp(timestep, np.arange(self.length), self.log_sigmas)))
+
+    def resolved(self, shape: tuple[int, ...] | None, steps: int) -> NoiseSpace:
+        """The space of one run: the same for latents of every size (see FlowSpace)."""
+        return self
+
+    def done_at(self, timestep: float) -> float:
+        """Which part of a run is done where the network is told `timestep`, 0..1."""
+        return 1.0 - timestep / (self.length - 1)
+
+    def start_for(self, steps: int, strength: float) -> int:
+        """The first step to do so that `strength` (0..1) of the schedule is done, counted as diffusers counts it."""
+        return max(steps - min(int(steps * strength), steps), 0)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], where: str = "scheduler_config.json") -> NoiseSpace:

@@ -14,6 +14,7 @@ import torch
 
 from engine.contracts.errors import InvalidRequest
 from engine.graph.values import Patch
+from engine.sampling.flow_space import FlowSpace, Space
 from engine.sampling.noise_space import NoiseSpace, Prediction, zero_terminal_snr
 
 # (unconditional x₀, conditional x₀, x₀ so far, latent x₀ + σ·noise, σ, scale) → x₀
@@ -23,9 +24,12 @@ NETWORK_PATCHES = ("lora", "freeu")
 DISTILLED_STRIDE = 20  # an LCM knows 50 of its teacher's 1000 timesteps
 
 
-def patched_space(space: NoiseSpace, patches: Sequence[Patch]) -> NoiseSpace:
-    """The noise space as the patches leave it. Raises InvalidRequest for a patch that a discrete model can't take."""
+def patched_space(space: Space, patches: Sequence[Patch]) -> Space:
+    """The noise space as the patches leave it. Raises InvalidRequest for a patch that the model can't take."""
     for patch in patches:
+        if isinstance(space, FlowSpace):
+            space = _patched_flow(space, patch)
+            continue
         if patch.kind in ("shift", "shift_flux"):
             raise InvalidRequest(
                 "this model was trained on discrete noise levels and has no shift", where="model",
@@ -35,6 +39,26 @@ def patched_space(space: NoiseSpace, patches: Sequence[Patch]) -> NoiseSpace:
             space = _with_prediction(space, dict(patch.settings))
         elif patch.kind not in (*NETWORK_PATCHES, *_RULES, "differential_diffusion"):
             raise InvalidRequest(f"this model has no use for “{patch.kind}”", where="model", fix="Take that node out")
+    return space
+
+
+def _patched_flow(space: FlowSpace, patch: Patch) -> FlowSpace:
+    settings = dict(patch.settings)
+    if patch.kind == "shift":
+        if settings["shift"] <= 0:
+            raise InvalidRequest("a shift must be above 0", where="shift", fix="1 changes nothing; 3 is usual")
+        return replace(space, shift=settings["shift"], curve="fixed", by_size=None, mu=None)
+    if patch.kind == "shift_flux":
+        return replace(space, curve="exponential", by_size=None, mu=settings["mu"])
+    if patch.kind == "prediction":
+        raise InvalidRequest(
+            "this model was trained to foretell a flow, and nothing else", where="model",
+            fix="Take the prediction node out",
+        )  # fmt: skip
+    if patch.kind == "freeu":
+        raise InvalidRequest("FreeU needs a UNet, and this model has none", where="model", fix="Take that node out")
+    if patch.kind not in (*NETWORK_PATCHES, *_RULES, "differential_diffusion"):
+        raise InvalidRequest(f"this model has no use for “{patch.kind}”", where="model", fix="Take that node out")
     return space
 
 
@@ -54,9 +78,11 @@ def differential_strength(patches: Sequence[Patch]) -> float | None:
     return float(found[-1]) if found else None
 
 
-def rules_of(patches: Sequence[Patch]) -> tuple[Rule, ...]:
-    """The rules that stand in for, or follow, plain guidance, in order."""
-    return tuple(_RULES[patch.kind](dict(patch.settings)) for patch in patches if patch.kind in _RULES)
+def rules_of(patches: Sequence[Patch], prediction: Prediction = "epsilon") -> tuple[Rule, ...]:
+    """The rules that stand in for, or follow, plain guidance, in order, for a model of that prediction."""
+    spread: Prediction = "flow" if prediction == "flow" else "v_prediction"
+    settings = [(patch.kind, {**dict(patch.settings), "spread": spread}) for patch in patches if patch.kind in _RULES]
+    return tuple(_RULES[kind](values) for kind, values in settings)
 
 
 def combined(
@@ -69,7 +95,7 @@ def combined(
     prediction: Prediction,
 ) -> torch.Tensor:
     """Guidance with rules, on network outputs [B, C, h, w]; `x` is the latent as the network got it, σ a scalar."""
-    latent = x * (sigma**2 + 1) ** 0.5
+    latent = x if prediction == "flow" else x * (sigma**2 + 1) ** 0.5
     u, c = (to_clean(side, latent, sigma, prediction) for side in (unconditional, conditional))
     out = u + scale * (c - u)
     for rule in rules:
@@ -78,8 +104,8 @@ def combined(
 
 
 def to_clean(output: torch.Tensor, latent: torch.Tensor, sigma: torch.Tensor, prediction: Prediction) -> torch.Tensor:
-    """x₀ that a network output means, for a latent x₀ + σ·noise."""
-    if prediction == "epsilon":
+    """x₀ that a network output means, for a latent x₀ + σ·noise, or of a flow model."""
+    if prediction in ("epsilon", "flow"):
         return latent - sigma * output
     if prediction == "v_prediction":
         return output * (-sigma / (sigma**2 + 1) ** 0.5) + latent / (sigma**2 + 1)
@@ -88,7 +114,7 @@ def to_clean(output: torch.Tensor, latent: torch.Tensor, sigma: torch.Tensor, pr
 
 def from_clean(clean: torch.Tensor, latent: torch.Tensor, sigma: torch.Tensor, prediction: Prediction) -> torch.Tensor:
     """Back again."""
-    if prediction == "epsilon":
+    if prediction in ("epsilon", "flow"):
         return (latent - clean) / sigma
     if prediction == "v_prediction":
         return (latent / (sigma**2 + 1) - clean) * ((sigma**2 + 1) ** 0.5 / sigma)
@@ -96,18 +122,18 @@ def from_clean(clean: torch.Tensor, latent: torch.Tensor, sigma: torch.Tensor, p
 
 
 def _rescale(settings: dict[str, Any]) -> Rule:
-    multiplier = float(settings["multiplier"])
+    multiplier, velocity = float(settings["multiplier"]), settings["spread"]
 
     def rule(
         u: torch.Tensor, c: torch.Tensor, out: torch.Tensor, latent: torch.Tensor, sigma: torch.Tensor, scale: float
     ) -> torch.Tensor:
-        """2305.08891, section 3.4: guidance brought back to the spread of the conditional side, in v."""
-        conditional = from_clean(c, latent, sigma, "v_prediction")
-        guided = from_clean(out, latent, sigma, "v_prediction")
+        """2305.08891, section 3.4: guidance brought back to the spread of the conditional side, in v (or the flow)."""
+        conditional = from_clean(c, latent, sigma, velocity)
+        guided = from_clean(out, latent, sigma, velocity)
         axes = tuple(range(1, out.ndim))
         ratio = conditional.std(dim=axes, keepdim=True) / guided.std(dim=axes, keepdim=True)
         mixed = multiplier * (guided * ratio) + (1.0 - multiplier) * guided
-        return to_clean(mixed, latent, sigma, "v_prediction")
+        return to_clean(mixed, latent, sigma, velocity)
 
     return rule
 

@@ -18,6 +18,10 @@ tested against formulas written down again in the tests. diffusers' samplers dif
 ends belong to it, are timesteps rounded); each solver names its `Grid`, and the same names mean the same thing here.
 ComfyUI's "beta" places timesteps, diffusers' places sigmas; here it is diffusers'.
 
+A flow model's schedules are the same for every sampler: "normal" is what its pipeline in diffusers gives
+FlowMatchEulerDiscreteScheduler, karras, exponential and beta are that scheduler's use_…_sigmas, sgm_uniform is
+UniPCMultistepScheduler's use_flow_sigmas, and the others are the formulas above over shifted times.
+
 A list of sigmas that comes along a wire (`explicit`) becomes a schedule by asking the noise space for each timestep. It
 equals the named schedule bit for bit where that one's timesteps are whole numbers (simple; everything "inner").
 """
@@ -34,6 +38,7 @@ import torch
 
 from engine.contracts.errors import InvalidRequest, UnknownChoice
 from engine.sampling.beta import beta_quantile
+from engine.sampling.flow_space import FlowSpace, Space
 from engine.sampling.names import SCHEDULES
 from engine.sampling.noise_space import NoiseSpace
 
@@ -42,7 +47,8 @@ from engine.sampling.noise_space import NoiseSpace
 # inner  one more point than steps is laid and the last dropped; timesteps are whole (DPM-Solver, UniPC)
 # ddim   whole timesteps at both ends; the step before is a fixed stride away
 # lcm    a subset of the 50 timesteps the model was distilled on
-Grid: TypeAlias = Literal["ends", "ends64", "inner", "ddim", "lcm"]
+# flow   a flow model's, for every solver
+Grid: TypeAlias = Literal["ends", "ends64", "inner", "ddim", "lcm", "flow"]
 CONTINUOUS = ("ends", "ends64")
 Floats: TypeAlias = npt.NDArray[Any]  # float32 or float64, as the scheduler that is matched has it
 
@@ -72,6 +78,15 @@ class Schedule:
     def steps(self) -> int:
         return self.timesteps.shape[0]
 
+    def starting_below(self, gap: float) -> Schedule:
+        """A flow model's schedule with no σ closer to 1 than `gap`: where the log of the signal is needed."""
+        highest = 1.0 - gap
+        if not gap or float(self.sigmas[0]) <= highest:
+            return self
+        told = self.timesteps.clamp(max=float(self.timesteps[0] / self.sigmas[0]) * highest)
+        sigmas = self.sigmas.clamp(max=highest)
+        return replace(self, sigmas=sigmas, timesteps=told, alphas=1 - sigmas[:-1], start_sigma=sigmas.max())
+
     def ending_at(self, end: int) -> Schedule:
         """The first `end` steps, the last of which removes all noise that is left."""
         if end >= self.steps:
@@ -84,12 +99,17 @@ class Schedule:
         )  # fmt: skip
 
 
-def build(name: str, steps: int, space: NoiseSpace, grid: Grid = "ends", most: int = MAX_STEPS) -> Schedule:
-    """The schedule called `name` with `steps` steps (1..`most`). Raises UnknownChoice or InvalidRequest."""
+def build(name: str, steps: int, space: Space, grid: Grid = "ends", most: int = MAX_STEPS) -> Schedule:
+    """The schedule called `name` with `steps` steps (1..`most`). Raises UnknownChoice or InvalidRequest.
+
+    `grid` is not read for a flow model.
+    """
     if name not in SCHEDULES:
         raise UnknownChoice("scheduler", name, SCHEDULES)
     if not 1 <= steps <= most:
         raise InvalidRequest(f"the number of steps is {steps}; it can be 1 to {most}", where="steps")
+    if isinstance(space, FlowSpace):
+        return _finish_flow(_flow_sigmas(name, steps, space), space)
     if name in _SHAPES:
         return _from_sigmas(name, steps, space, grid)
     if name == "ddim_uniform":
@@ -112,6 +132,31 @@ def build(name: str, steps: int, space: NoiseSpace, grid: Grid = "ends", most: i
         return _finish(space.sigma_of(timesteps), timesteps, space, grid)
     sigmas = np.interp(timesteps, np.arange(space.length), space.sigmas)
     return _finish(sigmas, timesteps, space, grid, stride_back, leading=name == "normal" and space.spacing == "leading")
+
+
+def _flow_sigmas(name: str, steps: int, space: FlowSpace) -> Floats:
+    """σ of each step of a flow model, without the closing 0."""
+    if name == "normal":
+        return space.own_sigmas(steps)
+    if name in _SHAPES:
+        own = space.own_sigmas(steps)
+        return _SHAPES[name](own[-1].item(), own[0].item(), steps)
+    if name == "sgm_uniform":
+        times: Floats = np.linspace(1, 1 / space.length, steps + 1)[:-1]
+    elif name == "ddim_uniform":
+        stride = max(space.length // steps, 1)
+        times = ((2 + np.arange(steps) * stride).clip(max=space.length) / space.length)[::-1]
+    else:
+        times = np.array([1 - int(i * space.length / steps) / space.length for i in range(steps)])
+    return space.stretched(space.shifted(times))
+
+
+def _finish_flow(sigmas: Floats, space: FlowSpace) -> Schedule:
+    laid = torch.from_numpy(np.ascontiguousarray(sigmas)).to(torch.float32)
+    told = laid * space.length
+    middles = (laid[:-1].double() * laid[1:].double()).sqrt() * space.length
+    laid = torch.cat([laid, torch.zeros(1)])
+    return Schedule(laid, told, middles, 1 - laid[:-1], 1 - laid[1:], laid.max())
 
 
 def _own_timesteps(steps: int, space: NoiseSpace, grid: Grid) -> Floats:
@@ -198,7 +243,7 @@ _SHAPES = {
 }  # fmt: skip
 
 
-def explicit(sigmas: npt.NDArray[np.float32], space: NoiseSpace, grid: Grid) -> tuple[Schedule, int]:
+def explicit(sigmas: npt.NDArray[np.float32], space: Space, grid: Grid) -> tuple[Schedule, int]:
     """(the schedule of a list of n + 1 noise levels, n). Raises InvalidRequest for a list that can't be run.
 
     A list that does not end at 0 gets a closing step, which is not run, so that noise can be left over.
@@ -213,6 +258,13 @@ def explicit(sigmas: npt.NDArray[np.float32], space: NoiseSpace, grid: Grid) -> 
             fix="Use “Set first sigma” to begin a little above",
         )
     run = np.asarray(sigmas[:-1] if not sigmas[-1] else sigmas, dtype=np.float64)
+    if isinstance(space, FlowSpace):
+        if bool((run > 1.0 + 1e-6).any()):
+            raise InvalidRequest(
+                f"the noise levels go up to {run.max():g}, and a flow model’s end at 1", where="sigmas",
+                fix="Make them for this model, with “Schedule” or “Beta schedule”",
+            )  # fmt: skip
+        return _finish_flow(run.clip(max=1.0), space), len(sigmas) - 1
     timesteps = np.array([_snapped(space.timestep_of(float(sigma))) for sigma in run])
     if grid not in CONTINUOUS:
         timesteps = timesteps.round()

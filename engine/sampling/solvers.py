@@ -6,6 +6,7 @@ noise is. Scalars are float32 CPU tensors without dimensions, as there; they nev
 scaling   "ve": latent = x₀ + σ·noise, divided by sqrt(σ² + 1) for the network (Karras et al.)
           "vp": latent = α·x₀ + σ_vp·noise with α² + σ_vp² = 1, given to the network as it is
           "alphas": as "vp", with ᾱ read from the model's table at whole timesteps (DDIM, LCM)
+          "flow": latent = (1 − σ)·x₀ + σ·noise with σ in 0..1, given as it is: every solver's for a flow model
 """
 
 from __future__ import annotations
@@ -24,23 +25,29 @@ from engine.sampling.names import SAMPLERS
 from engine.sampling.schedules import Grid, Schedule
 from engine.sampling.state import Run, SolverState
 
-Scaling: TypeAlias = Literal["ve", "vp", "alphas"]
+Scaling: TypeAlias = Literal["ve", "vp", "alphas", "flow"]
 Step: TypeAlias = Callable[[SolverState, Run], SolverState]
 
 
 @dataclass(frozen=True)
 class Solver:
-    """A sampler: `step` advances a state by one step; `grid` is how its schedules are laid."""
+    """A sampler: `step` advances a state by one step; `grid` is how its schedules are laid.
+
+    `below_one` is how far below 1 a flow model's first σ is put, for steps that need the log of its signal.
+    """
 
     name: str
     step: Step
     scaling: Scaling
     grid: Grid
+    below_one: float = 0.0
 
     def noised(self, clean: torch.Tensor, noise: torch.Tensor, schedule: Schedule, index: int) -> torch.Tensor:
         """`clean` [B, C, h, w] at the noise level of sigma number `index`, in this solver's scaling."""
         if index >= schedule.steps and not bool(schedule.sigmas[index]):
             return clean
+        if self.scaling == "flow":
+            return schedule.sigmas[index] * noise + (1.0 - schedule.sigmas[index]) * clean
         if self.scaling == "ve":
             return clean + noise * schedule.sigmas[index]
         if self.scaling == "vp" or index >= schedule.steps:
@@ -53,12 +60,12 @@ class Solver:
         return noise * schedule.start_sigma if self.scaling == "ve" else noise * 1.0
 
     def from_plain(self, latent: torch.Tensor, schedule: Schedule, index: int) -> torch.Tensor:
-        """From the scaling that noisy latents have on wires (x₀ + σ·noise) into this solver's."""
-        return latent if self.scaling == "ve" else latent / (schedule.sigmas[index] ** 2 + 1) ** 0.5
+        """From the scaling that noisy latents have on wires (x₀ + σ·noise; a flow model's own) into this solver's."""
+        return latent if self.scaling in ("ve", "flow") else latent / (schedule.sigmas[index] ** 2 + 1) ** 0.5
 
     def to_plain(self, latent: torch.Tensor, schedule: Schedule, index: int) -> torch.Tensor:
         """Back again."""
-        if self.scaling == "ve" or not bool(schedule.sigmas[index]):
+        if self.scaling in ("ve", "flow") or not bool(schedule.sigmas[index]):
             return latent
         return latent * (schedule.sigmas[index] ** 2 + 1) ** 0.5
 
@@ -72,24 +79,26 @@ SOLVERS: Mapping[str, Solver] = MappingProxyType(
             Solver("heun", first_order.heun, "ve", "ends"),
             Solver("dpmpp_2m", dpm.dpmpp_2m, "vp", "inner"),
             Solver("dpmpp_2m_sde", dpm.dpmpp_2m_sde, "vp", "inner"),
-            Solver("dpmpp_sde", dpm.dpmpp_sde, "ve", "ends64"),
+            Solver("dpmpp_sde", dpm.dpmpp_sde, "ve", "ends64", below_one=1e-4),
             Solver("ddim", first_order.ddim, "alphas", "ddim"),
-            Solver("uni_pc", unipc.uni_pc, "vp", "inner"),
+            Solver("uni_pc", unipc.uni_pc, "vp", "inner", below_one=1e-6),
             Solver("lcm", first_order.lcm, "alphas", "lcm"),
             Solver("dpmpp_2s_ancestral", second_order.dpmpp_2s_ancestral, "ve", "ends"),
             Solver("dpmpp_3m_sde", multistep.dpmpp_3m_sde, "ve", "ends"),
             Solver("dpm_2", second_order.dpm_2, "ve", "ends"),
             Solver("dpm_2_ancestral", second_order.dpm_2_ancestral, "ve", "ends"),
             Solver("lms", multistep.lms, "ve", "ends"),
-            Solver("uni_pc_bh2", partial(unipc.uni_pc, bh2=True), "vp", "inner"),
+            Solver("uni_pc_bh2", partial(unipc.uni_pc, bh2=True), "vp", "inner", below_one=1e-6),
         )
     }
 )
 
 
-def solver_named(name: str, settings: tuple[tuple[str, float], ...] = ()) -> Solver:
-    """The solver called `name`, with settings of its own. Raises UnknownChoice."""
+def solver_named(name: str, settings: tuple[tuple[str, float], ...] = (), *, flow: bool = False) -> Solver:
+    """The solver called `name`, with settings of its own, as it works on a flow model. Raises UnknownChoice."""
     found = SOLVERS.get(name)
     if found is None:
         raise UnknownChoice("sampler", name, SAMPLERS)
+    if flow:
+        found = replace(found, scaling="flow", grid="flow")
     return replace(found, step=partial(found.step, **dict(settings))) if settings else found

@@ -73,6 +73,11 @@ class Run:
     noise: Callable[[SolverState], torch.Tensor] | None = None  # instead of the generators; tests inject it
     timestep_of: Callable[[float], float] | None = None  # what the network is told at a σ; None: σ itself
 
+    @property
+    def is_flow(self) -> bool:
+        """Whether noisy latents are (1 − σ)·x₀ + σ·noise, σ in 0..1, and the network says noise − x₀."""
+        return self.prediction == "flow"
+
     def told(self, sigma: torch.Tensor) -> torch.Tensor:
         """What the network is told at `sigma`, a CPU tensor without dimensions."""
         return sigma if self.timestep_of is None else torch.tensor(self.timestep_of(float(sigma)))

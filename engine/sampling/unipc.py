@@ -62,11 +62,11 @@ def _terms(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """(first-order part, α at i + 1, B(h), step ratios, right-hand side) of the step from i to i + 1."""
     sigmas = run.schedule.sigmas
-    alpha_t, sigma_t = alpha_sigma(sigmas[i + 1])
-    alpha_s, sigma_s = alpha_sigma(sigmas[i])
+    alpha_t, sigma_t = alpha_sigma(sigmas[i + 1], run.is_flow)
+    alpha_s, sigma_s = alpha_sigma(sigmas[i], run.is_flow)
     lambda_s = log_snr(alpha_s, sigma_s)
     h = log_snr(alpha_t, sigma_t) - lambda_s
-    ratios = [(log_snr(*alpha_sigma(sigmas[i - k])) - lambda_s) / h for k in range(1, order)]
+    ratios = [(log_snr(*alpha_sigma(sigmas[i - k], run.is_flow)) - lambda_s) / h for k in range(1, order)]
     rks = torch.stack([*ratios, torch.ones(())])
     hh = -h
     phi = torch.expm1(hh)

@@ -64,14 +64,14 @@ def k_sampler(
     denoise: how much of the schedule is done: 1 re-makes everything, 0 nothing
     exact_steps: on: as many steps are run, on the last part of a longer schedule, as in ComfyUI; off: as in diffusers
     """
-    from engine.sampling.loop import SamplePlan, start_for_strength, whole_schedule
+    from engine.sampling.loop import SamplePlan, whole_schedule
 
-    start = start_for_strength(steps, denoise)
+    start, strength = 0, denoise if denoise < 1.0 else None
     if exact_steps and denoise > 0.0:
         total = whole_schedule(steps, denoise)
-        steps, start = total, total - steps
+        steps, start, strength = total, total - steps, None
     plan = SamplePlan(
-        positive, negative, seed, steps, cfg, sampler, scheduler, start=start, patches=model.patches
+        positive, negative, seed, steps, cfg, sampler, scheduler, start=start, strength=strength, patches=model.patches
     )  # fmt: skip
     return run_plan(ctx, model, latent, plan)[0]
 

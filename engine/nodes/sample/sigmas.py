@@ -55,7 +55,7 @@ def schedule(
         return _levels([])
     grid: schedules.Grid = "ends" if laid_for == "any sampler" else "inner"
     total = whole_schedule(steps, denoise)
-    laid = schedules.build(scheduler, total, _space(ctx, model), grid, schedules.MAX_WHOLE_STEPS)
+    laid = schedules.build(scheduler, total, _space(ctx, model, total), grid, schedules.MAX_WHOLE_STEPS)
     return _levels(laid.sigmas.numpy()[-(steps + 1) :])
 
 
@@ -110,7 +110,7 @@ def schedule_beta(ctx: NodeContext, model: Model, steps: Steps = 20, alpha: Shap
 
     if alpha <= 0 or beta <= 0:
         raise InvalidRequest("both shapes must be above 0", where="alpha and beta", fix="0.6 is usual")
-    space = _space(ctx, model)
+    space = _space(ctx, model, steps)
     quantiles = [beta_quantile(1 - i / steps, alpha, beta) for i in range(steps)]
     times = list(dict.fromkeys(int(np.rint(q * (space.length - 1))) for q in quantiles))
     return _ended([space.sigmas[time] for time in times])
@@ -129,7 +129,7 @@ def schedule_turbo(
     """
     skipped = 10 - int(10 * denoise)
     times = [1000 - 100 * i - 1 for i in range(10)][skipped : skipped + steps]
-    space = _space(ctx, model)
+    space = _space(ctx, model, steps)
     return _ended([space.sigma_at(min(time, space.length - 1)) for time in times])
 
 
@@ -230,8 +230,9 @@ def _check_range(low: float, high: float) -> None:
                              fix="Both must be above 0 and sigma_max the larger")  # fmt: skip
 
 
-def _space(ctx: NodeContext, model: Model) -> Any:
+def _space(ctx: NodeContext, model: Model, steps: int) -> Any:
     """The noise space of a model with its patches."""
     from engine.sampling.patches import patched_space
 
-    return patched_space(ctx.session.denoiser(model).noise_space, model.patches)
+    # A shift by size is that of a usual size: no latent is at hand. “Shift by size” says another.
+    return patched_space(ctx.session.denoiser(model).noise_space, model.patches).resolved(None, steps)
