@@ -15,6 +15,8 @@ from engine.models.safetensors_header import read_header
 from engine.sampling.noise_space import NoiseSpace
 
 _CLASSES = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL", "controlnet": "ControlNetModel"}
+# What is chosen where a ControlNet is: programs keep them in one folder, and one node loads them all.
+_CONTROLS = ("ControlNetModel", "ControlNetUnionModel", "T2IAdapter")
 
 
 def load_part(folder: Path, part: str, device: torch.device, dtype: torch.dtype) -> Any:
@@ -61,7 +63,7 @@ def _module(folder: Path, part: str, kind: str, weights: Path, dtype: torch.dtyp
         )
     import diffusers
 
-    module, report = getattr(diffusers, _CLASSES[kind]).from_pretrained(
+    module, report = getattr(diffusers, _CLASSES.get(kind, kind)).from_pretrained(
         folder / part, local_files_only=True, use_safetensors=True, variant=variant, torch_dtype=dtype,
         low_cpu_mem_usage=True, output_loading_info=True,
     )  # fmt: skip
@@ -91,7 +93,7 @@ def load_vae(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
 
 
 def load_controlnet(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
-    """The ControlNetModel of a diffusers folder. Raises as `load_part`."""
+    """The ControlNetModel, ControlNetUnionModel or T2IAdapter of a diffusers folder. Raises as `load_part`."""
     return _checked_module(folder.parent, folder.name, "controlnet", device, dtype)
 
 
@@ -105,11 +107,12 @@ def _checked_module(parent: Path, part: str, kind: str, device: torch.device, dt
     check_safe(folder)
     require_part(parent, part)
     class_name = str(read_config(folder / "config.json").get("_class_name", ""))
-    if class_name != _CLASSES[kind]:
+    accepted = _CONTROLS if kind == "controlnet" else (_CLASSES[kind],)
+    if class_name not in accepted:
         raise InvalidDocument(
-            f"it is a {clip(class_name) or 'nameless model'}, not a {_CLASSES[kind]}", where=str(folder)
+            f"it is a {clip(class_name) or 'nameless model'}, not a {' or '.join(accepted)}", where=str(folder)
         )
-    return _built(parent, part, kind, device, dtype)
+    return _built(parent, part, class_name, device, dtype)
 
 
 def bytes_of(part: Any) -> int:

@@ -1,4 +1,4 @@
-"""Let pictures steer a run through ControlNets."""
+"""Let pictures steer a run through ControlNets and T2I-Adapters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 
 from engine.contracts.errors import InvalidRequest
 from engine.graph.node import In, NodeContext, node
-from engine.graph.values import Conditioning, Control, ControlNet, Image, Vae
+from engine.graph.values import Conditioning, Control, ControlNet, Image, Mask, Vae
+from engine.media.pixels import mask_batched
 from engine.nodes.condition.shape import each, with_extra
 
 Strength = Annotated[float, In(minimum=0.0, maximum=10.0, step=0.01)]
@@ -24,7 +25,12 @@ KINDS = (
 
 @node("condition.control", category="Control", outputs=("conditioning",), title="Control", search=("ControlNetApply",))
 def control(
-    ctx: NodeContext, conditioning: Conditioning, control_net: ControlNet, image: Image, strength: Strength = 1.0
+    ctx: NodeContext,
+    conditioning: Conditioning,
+    control_net: ControlNet,
+    image: Image,
+    strength: Strength = 1.0,
+    mask: Mask | None = None,
 ) -> Conditioning:
     """Let a picture steer what a prompt makes, and the negative side with it. Several in a row add up.
 
@@ -32,8 +38,9 @@ def control(
     control_net: which ControlNet reads the picture
     image: the hint: edges, a pose, depths…
     strength: how strongly; 0 not at all
+    mask: where it acts, by its first mask; everywhere when left open
     """
-    return _controlled(conditioning, Control(control_net, _copied(image), strength))
+    return _controlled(conditioning, Control(control_net, _copied(image), strength, mask=_first(mask)))
 
 
 @node("condition.control_pair", category="Control", outputs=("positive", "negative"), title="Control both sides",
@@ -48,6 +55,7 @@ def control_pair(
     start: Fraction = 0.0,
     end: Fraction = 1.0,
     vae: Vae | None = None,
+    mask: Mask | None = None,
 ) -> tuple[Conditioning, Conditioning]:
     """Let a picture steer both prompts of a run, for a part of it. Several in a row add up.
 
@@ -59,10 +67,11 @@ def control_pair(
     start: from this fraction of the run
     end: up to this fraction
     vae: for ControlNets that read latents (SD3, Flux); others don't need it
+    mask: where it acts, by its first mask; everywhere when left open
     """
     if end < start:
         raise InvalidRequest(f"the end {end:g} lies before the start {start:g}", where="control", fix="Swap them")
-    steering = Control(control_net, _copied(image), strength, (start, end), both=False)
+    steering = Control(control_net, _copied(image), strength, (start, end), both=False, mask=_first(mask))
     return _controlled(positive, steering), _controlled(negative, steering)
 
 
@@ -83,6 +92,10 @@ def _controlled(conditioning: Conditioning, control: Control) -> Conditioning:
     return each(
         conditioning, lambda e: with_extra(e, "controls", (*dict(e.extras).get("controls", ()), control))
     )  # fmt: skip
+
+
+def _first(mask: Mask | None) -> Mask | None:
+    return None if mask is None else np.ascontiguousarray(mask_batched(mask)[0], dtype=np.float32)
 
 
 def _copied(image: Image) -> Image:
