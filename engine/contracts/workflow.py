@@ -81,7 +81,8 @@ class Node(Document):
     """One node: its type, its inputs by name (literal, link or reference), and how it sits on the canvas.
 
     `type` is a registered node type ("sample.k_sampler") or "subgraph:<id>". Position and size are in canvas pixels.
-    A pinned node stays where it is when others are moved or laid out.
+    A pinned node stays where it is when others are moved or laid out. `as_sockets` are inputs with a value of their own
+    that the canvas shows as sockets.
     """
 
     id: str
@@ -95,6 +96,7 @@ class Node(Document):
     colour: str = ""
     collapsed: bool = False
     pinned: bool = False
+    as_sockets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
