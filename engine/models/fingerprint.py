@@ -17,7 +17,8 @@ from typing import Any
 from engine.contracts.codec import parse_json
 from engine.contracts.errors import BadInput, InvalidDocument, MissingModel, UnsafeModel, clip
 from engine.contracts.references import ModelKind
-from engine.families.defaults import FamilyDefaults, family_defaults, with_overrides
+from engine.families.defaults import FAMILIES, FamilyDefaults, with_overrides
+from engine.models.family_parts import FAMILY_PARTS, family_of_pipeline
 from engine.models.safetensors_header import read_header
 
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
@@ -28,23 +29,24 @@ LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
 # part → weight file names, in the order of preference.
 WEIGHT_NAMES = ("diffusion_pytorch_model.safetensors", "model.safetensors")
 
-SD15_PARTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+# The small file that each kind of part has; "config.json" where nothing else is said.
+_CONFIGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "unet": ("UNet2DConditionModel",),
-        "vae": ("AutoencoderKL",),
-        "text_encoder": ("CLIPTextModel",),
-        "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
+        "scheduler": ("scheduler_config.json",),
+        "tokenizer": ("tokenizer_config.json", "processor_config.json"),
+        "processor": ("preprocessor_config.json", "processor_config.json"),
     }
 )
-SD15_PIPELINES = ("StableDiffusionPipeline", "StableDiffusionInpaintPipeline", "StableDiffusionImg2ImgPipeline",
-                  "LatentConsistencyModelPipeline")  # fmt: skip
+
+# For a family that recommends nothing of its own.
+GENERAL = FamilyDefaults(width=1024, height=1024, steps=25, cfg=4.0, sampler="euler", scheduler="simple", multiple=16)
 
 
 @dataclass(frozen=True)
 class ModelInfo:
     """What a model is and what it recommends.
 
-    variant      "normal", or "inpaint" for 9-channel models
+    variant      "normal", or "inpaint" for U-Nets with 9 channels
     fingerprint  sha256 over the configs, the headers of the weights and samples of their bytes: identifies the model
                  on this machine without reading all of it; the same architecture trained anew gets another
     vocabulary   the words it knows, when it is a small model that knows only some; empty = any words
@@ -84,12 +86,13 @@ def identify_folder(path: Path) -> ModelInfo:
     index = read_config(path / "model_index.json")
     parts = _parts(path, index)
     pipeline = index.get("_class_name")
-    if pipeline not in SD15_PIPELINES:
+    family = family_of_pipeline(str(pipeline))
+    if family is None:
         raise BadInput(
             f"it is a {clip(str(pipeline))}, which no family here loads", where=str(path),
-            fix=f"Use a model of one of: {', '.join(SD15_PIPELINES)}",
+            fix="Run it with the node “Run a diffusers pipeline”",
         )  # fmt: skip
-    return _sd15(path, parts)
+    return _info(path, _narrowed(path, family, parts), parts)
 
 
 def check_safe(path: Path) -> None:
@@ -140,37 +143,50 @@ def _parts(path: Path, index: Mapping[str, Any]) -> dict[str, str]:
     return parts
 
 
-def _sd15(path: Path, parts: Mapping[str, str]) -> ModelInfo:
-    for part, classes in SD15_PARTS.items():
+def _narrowed(path: Path, family: str, parts: Mapping[str, str]) -> str:
+    """The family among those that share a pipeline, by the width of the text that its U-Net reads."""
+    config = path / "unet" / "config.json"
+    if family == "sd15" and config.is_file() and read_config(config).get("cross_attention_dim") == 1024:
+        return "sd2"
+    if family == "sdxl" and ("text_encoder" not in parts or parts.get("tokenizer") is None):
+        return "sdxl_refiner"
+    return family
+
+
+def _info(path: Path, family: str, parts: Mapping[str, str]) -> ModelInfo:
+    known = FAMILY_PARTS[family]
+    for part, classes in known.classes.items():
         if part in parts and parts[part] not in classes:
             raise BadInput(f"its {part} is a {clip(parts[part])}, not a {classes[0]}", where=str(path))
     digest, size, parameters = hashlib.sha256(), 0, 0
-    for part in ("unet", "vae", "text_encoder"):
+    there = [part for part in known.classes if part in parts or part not in known.may_lack]
+    for part in there:
         require_part(path, part)
-        weights = weights_of(path, part)
-        header = read_header(weights)
-        config = (path / part / "config.json").read_bytes()
-        for piece in (part.encode(), config, header.raw, *sampled(weights)):
-            digest.update(len(piece).to_bytes(8, "little") + piece)
-        size += weights.stat().st_size
-        parameters += header.parameters
-    require_part(path, "tokenizer")
+        if part not in known.with_weights:
+            continue
+        digest.update(part.encode() + (path / part / "config.json").read_bytes())
+        for weights in weight_files(path, part):
+            header = read_header(weights)
+            for piece in (header.raw, *sampled(weights)):
+                digest.update(len(piece).to_bytes(8, "little") + piece)
+            size += weights.stat().st_size
+            parameters += header.parameters
     require_part(path, "scheduler")
-    unet = read_config(path / "unet" / "config.json")
-    channels = unet.get("in_channels", 4)
-    if channels not in (4, 9):
+    denoiser = read_config(path / known.denoiser / "config.json")
+    channels = denoiser.get("in_channels", 4)
+    if known.denoiser == "unet" and channels not in (4, 9):
         raise BadInput(f"its unet reads {channels} channels; 4 and 9 are known", where=str(path))
     card = read_card(path)
-    defaults = family_defaults("sd15")
-    edge = unet.get("sample_size")
-    if isinstance(edge, int) and not isinstance(edge, bool) and 8 <= edge <= 256:
+    defaults = FAMILIES.get(family, GENERAL)
+    edge = denoiser.get("sample_size")
+    if known.denoiser == "unet" and isinstance(edge, int) and not isinstance(edge, bool) and 8 <= edge <= 256:
         defaults = with_overrides(defaults, {"width": edge * 8, "height": edge * 8}, "unet/config.json")
     return ModelInfo(
-        family="sd15",
+        family=family,
         kind="checkpoint",
         name=_text(card, "name", path) or path.resolve().name,
         path=path,
-        variant="inpaint" if channels == 9 else "normal",
+        variant="inpaint" if known.denoiser == "unet" and channels == 9 else "normal",
         defaults=with_overrides(defaults, _object(card, "defaults", path), str(path / "tessera.json")),
         fingerprint=digest.hexdigest(),
         size_bytes=size,
@@ -197,25 +213,53 @@ def sampled(weights: Path) -> list[bytes]:
 
 def require_part(path: Path, part: str) -> None:
     """Raises MissingModel saying which part of the folder is not there, and where it should be."""
-    needed = {"tokenizer": "tokenizer_config.json", "scheduler": "scheduler_config.json"}.get(part, "config.json")
+    needed = {
+        "scheduler": ("scheduler_config.json",),
+        "processor": ("preprocessor_config.json", "processor_config.json"),
+    }
+    tokens = ("tokenizer_config.json", "processor_config.json")
+    names = needed.get(part, tokens if part.startswith("tokenizer") else ("config.json",))
     if not (path / part).is_dir():
         raise MissingModel(
             f"this folder has no {part}", where=str(path), fix=f"Put the model’s {part} folder at {path / part}"
         )
-    if not (path / part / needed).is_file():
-        raise MissingModel(f"the {part} has no {needed}", where=str(path), fix=f"It belongs at {path / part / needed}")
+    if not any((path / part / name).is_file() for name in names):
+        raise MissingModel(
+            f"the {part} has no {names[0]}", where=str(path), fix=f"It belongs at {path / part / names[0]}"
+        )
 
 
-def weights_of(path: Path, part: str) -> Path:
-    """The one safetensors file of a part, full precision before fp16. Raises MissingModel."""
+def weight_files(path: Path, part: str) -> list[Path]:
+    """The safetensors files of a part: one, full precision before fp16, or the shards its index names.
+
+    Raises MissingModel, or InvalidDocument for a wrong index.
+    """
     for name in WEIGHT_NAMES:
         for candidate in (name, name.replace(".safetensors", ".fp16.safetensors")):
             if (path / part / candidate).is_file():
-                return path / part / candidate
+                return [path / part / candidate]
+        for ending in ("index.json", "index.fp16.json"):
+            if (path / part / f"{name}.{ending}").is_file():
+                return _shards(path, part, path / part / f"{name}.{ending}")
     raise MissingModel(
         f"the {part} has no safetensors weights", where=str(path),
-        fix=f"Put them at {path / part / (WEIGHT_NAMES[1] if part == 'text_encoder' else WEIGHT_NAMES[0])}",
+        fix=f"Put them at {path / part / WEIGHT_NAMES[part.startswith('text_encoder')]}",
     )  # fmt: skip
+
+
+def _shards(path: Path, part: str, index: Path) -> list[Path]:
+    listed = read_config(index).get("weight_map")
+    names = sorted(set(map(str, listed.values()))) if isinstance(listed, dict) else []
+    if not names or any(Path(name).name != name or not name.endswith(".safetensors") for name in names):
+        raise InvalidDocument("“weight_map” must say which file of the folder each tensor is in", where=str(index))
+    for name in names:
+        if not (path / part / name).is_file():
+            raise MissingModel(
+                f"the {part} lacks {clip(name)}, one of its files",
+                where=str(path),
+                fix=f"Put it at {path / part / name}",
+            )
+    return [path / part / name for name in names]
 
 
 def read_config(path: Path, *, any_json: bool = False) -> dict[str, Any]:

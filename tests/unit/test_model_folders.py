@@ -146,8 +146,8 @@ def test_folders_that_are_no_models_say_so(tmp_path: Path, folder: Path) -> None
         identify_folder(tmp_path / "nowhere")
     with pytest.raises(MissingModel, match="not a diffusers model"):
         identify_folder(tmp_path)
-    edit(folder / "model_index.json", _class_name="FluxPipeline")
-    with pytest.raises(BadInput, match="FluxPipeline"):
+    edit(folder / "model_index.json", _class_name="PixArtSigmaPipeline")
+    with pytest.raises(BadInput, match="PixArtSigmaPipeline"):
         identify_folder(folder)
 
 
