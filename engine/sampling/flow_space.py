@@ -162,6 +162,21 @@ class FlowSpace:
         """The first step to do so that `strength` (0..1) of the schedule is done, as diffusers' pipelines count."""
         return int(max(steps - min(steps * strength, steps), 0))
 
+    def as_config(self) -> dict[str, Any]:
+        """The config of a FlowMatchEulerDiscreteScheduler that means this space."""
+        made: dict[str, Any] = {
+            "num_train_timesteps": self.length, "shift": self.shift, "shift_terminal": self.terminal,
+            "use_dynamic_shifting": self.curve != "fixed",
+        }  # fmt: skip
+        if self.curve != "fixed":
+            made["time_shift_type"] = self.curve
+        if isinstance(self.by_size, LinearShift):
+            made |= {
+                "base_shift": self.by_size.base_shift, "max_shift": self.by_size.max_shift,
+                "base_image_seq_len": self.by_size.base_tokens, "max_image_seq_len": self.by_size.max_tokens,
+            }  # fmt: skip
+        return made
+
     @classmethod
     def from_config(
         cls, config: Mapping[str, Any], where: str = "scheduler_config.json", *, laid: Laid = "even", patch: int = 2

@@ -1,0 +1,252 @@
+"""What the flow-matching transformer families share: parts, patches, noise, guidance and the mixing of prompts.
+
+A family is a `FlowFamily` with `encode_text` and `denoiser(request)`. The denoiser is bound to one run and is asked
+
+    denoiser(entries, x, timestep, fraction) -> velocity
+
+for one prompt entry or, where `batched` allows, for several of one shape together. Packing, position ids, references
+and controls are the family's own; everything between the answers and the solver is `BoundFlow`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, ClassVar, Protocol, TypeAlias
+
+import torch
+
+from engine.contracts.errors import InvalidRequest
+from engine.contracts.references import ModelRef
+from engine.families.autoencoder import KLAutoencoder, Parts
+from engine.families.patched import PatchedParts, no_others
+from engine.families.protocol import Autoencoder, BindRequest, Bound, EncodedText, LatentSpace
+from engine.graph.values import ConditioningEntry, Patch
+from engine.models.lora import Weights
+from engine.prompts.grammar import ParsedPrompt
+from engine.sampling.flow_space import FlowSpace, Laid
+from engine.sampling.guidance import guided, is_composed, is_plain, mixed
+from engine.sampling.patches import combined, rules_of
+
+# A prompt as nodes give it: one text for every encoder, or one for each encoder by name.
+Text: TypeAlias = str | ParsedPrompt | Mapping[str, str | ParsedPrompt]
+# (unconditional, conditional, scale) → guided velocity, all [B, C, h, w]
+Combine: TypeAlias = Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
+
+
+class Denoiser(Protocol):
+    """A network bound to one run."""
+
+    def __call__(
+        self, entries: Sequence[ConditioningEntry], x: torch.Tensor, timestep: torch.Tensor, fraction: float
+    ) -> torch.Tensor:
+        """The velocity noise − x₀, float32 [n·B, C, h, w].
+
+        entries   n prompts, all of one embedding shape
+        x         float32 [n·B, C, h, w]: the latent once for each entry
+        timestep  σ · 1000, a tensor without dimensions
+        fraction  how much of the run is done, 0..1
+        """
+        ...
+
+
+class BoundFlow:
+    """A denoiser with its prompts: guidance, AND branches, regions and schedules. See protocol.Bound.
+
+    batched  one forward for all sides, unconditional first, where each is one plain prompt of the same shape
+    combine  the family's guidance instead of u + s·(c − u), where no patch says another
+    """
+
+    def __init__(
+        self, request: BindRequest, space: FlowSpace, denoiser: Denoiser, *, batched: bool = False,
+        combine: Combine = guided,
+    ) -> None:  # fmt: skip
+        self._request, self._space, self._denoiser, self._combine = request, space, denoiser, combine
+        self._rules = rules_of(request.patches, "flow")
+        composed = is_composed(request.positive)  # AND weighs against the negative side whatever cfg is
+        guide = bool(request.negative) and (request.cfg != 1.0 or request.style != "cfg" or composed)
+        self._sides: tuple[tuple[ConditioningEntry, ...], ...] = (request.positive,)
+        if guide:
+            middle = (request.middle,) if request.style != "cfg" else ()
+            self._sides = (request.negative, *middle, request.positive)
+        alike = len({_form(side[0]) for side in self._sides}) == 1
+        self._together = batched and len(self._sides) > 1 and alike and all(is_plain(side) for side in self._sides)
+
+    def predict(self, x: torch.Tensor, timestep: torch.Tensor, fraction: float) -> torch.Tensor:
+        outputs = self._outputs(x, timestep, fraction)
+        request = self._request
+        if len(outputs) == 1:
+            return outputs[0]
+        if request.style == "cfg":
+            if self._rules:
+                sigma = torch.tensor(self._space.sigma_at(float(timestep)), dtype=torch.float32)
+                return combined(outputs[0], outputs[1], request.cfg, self._rules, x, sigma, "flow")
+            return self._combine(outputs[0], outputs[1], request.cfg)
+        negative, middle, positive = outputs
+        if request.style == "nested":
+            return guided(negative, guided(middle, positive, request.cfg), request.cfg_2)
+        return guided(negative, middle, request.cfg_2) + request.cfg * (positive - middle)
+
+    def _outputs(self, x: torch.Tensor, timestep: torch.Tensor, fraction: float) -> tuple[torch.Tensor, ...]:
+        """What the network says for each side: negative, middle where there is one, positive."""
+        if self._together:
+            entries = [side[0] for side in self._sides]
+            return self._denoiser(entries, torch.cat([x] * len(entries)), timestep, fraction).chunk(len(entries))
+
+        def one(entry: ConditioningEntry) -> torch.Tensor:
+            return self._denoiser([entry], x, timestep, fraction)
+
+        first, *others = self._sides
+        base = one(first[0]) if is_plain(first) else mixed(first, fraction, x, one)
+        return (base, *(one(s[0]) if is_plain(s) else mixed(s, fraction, x, one, base) for s in others))
+
+
+def _form(entry: ConditioningEntry) -> tuple[Any, ...]:
+    """What must be alike for two prompts to run as one batch: shapes, and what is drawn in besides."""
+    extras = dict(entry.extras)
+    said = tuple(sorted((name, value) for name, value in extras.items() if isinstance(value, (int, float, str))))
+    shown = tuple((name, id(value)) for name, value in sorted(extras.items()) if name in ("references", "controls"))
+    return entry.embedding.shape, None if entry.pooled is None else entry.pooled.shape, said, shown
+
+
+class FlowFamily:
+    """A loaded model of a flow-matching transformer family. `parts` gives each part and loads it when first asked.
+
+    `others` gives what comes with patches and prompts: the tensors of a LoRA, the module of a ControlNet.
+    Subclasses say `name`, how times are `laid`, their `autoencoder_class` and the `pipelines` they equal, and define
+    `encode_text` and `denoiser`; `batched`, `combine`, `network_part` and `patch` where they differ.
+    """
+
+    name: ClassVar[str]
+    laid: ClassVar[Laid] = "even"
+    patch: ClassVar[int] = 2  # latent cells for each token, in both directions
+    batched: ClassVar[bool] = False
+    network_part: ClassVar[str] = "transformer"
+    autoencoder_class: ClassVar[Callable[[Parts, torch.device], Autoencoder]] = KLAutoencoder
+    pipelines: ClassVar[Mapping[str, str]] = MappingProxyType({})
+
+    def __init__(
+        self, parts: Parts, device: torch.device, dtype: torch.dtype, title: str = "",
+        others: Callable[[ModelRef], Any] = no_others,
+    ) -> None:  # fmt: skip
+        self._parts, self._device, self._dtype = parts, device, dtype
+        self._title = title or "this model"
+        self._others = others
+        self._patched = PatchedParts(parts, others)
+        self._autoencoder = type(self).autoencoder_class(parts, device)
+
+    # The autoencoder's side
+
+    @property
+    def device(self) -> torch.device:
+        return self._device
+
+    @property
+    def latent_space(self) -> LatentSpace:
+        return self._autoencoder.latent_space
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """See Autoencoder.encode."""
+        return self._autoencoder.encode(pixels)
+
+    def decode(self, samples: torch.Tensor) -> torch.Tensor:
+        """See Autoencoder.decode."""
+        return self._autoencoder.decode(samples)
+
+    # The denoiser's side
+
+    @property
+    def noise_space(self) -> FlowSpace:
+        space: FlowSpace = self._parts("scheduler")
+        return replace(space, laid=self.laid, patch=self.patch)
+
+    def network_for(self, sigma: float) -> str:
+        return self.network_part
+
+    def encode_text(
+        self, text: Text, clip_skip: int = 0, patches: tuple[Patch, ...] = (), *, images: Sequence[torch.Tensor] = ()
+    ) -> EncodedText:
+        """See Family.encode_text; `images` float32 [1, 3, H, W] in 0..1, for encoders that see."""
+        raise NotImplementedError
+
+    def denoiser(self, request: BindRequest) -> Denoiser:
+        """The network bound to a run. Raises InvalidRequest when the model can't take what is asked."""
+        raise NotImplementedError
+
+    def combine(self, unconditional: torch.Tensor, conditional: torch.Tensor, scale: float) -> torch.Tensor:
+        """The family's guidance: u + s·(c − u)."""
+        return guided(unconditional, conditional, scale)
+
+    def weights(self, part: str, patches: Sequence[Patch]) -> Weights:
+        """The tensors of a part that LoRAs change."""
+        return self._patched.weights(part, patches)
+
+    def bind(self, request: BindRequest) -> Bound:
+        """See Family.bind. The latent must be whole tokens, as the transformer cuts it."""
+        if any(edge % self.patch for edge in request.shape[-2:]):
+            multiple = self.latent_space.factor * self.patch
+            raise InvalidRequest(
+                f"{self._title} makes pictures whose edges are multiples of {multiple} pixels",
+                where="size", fix=f"Choose a width and a height that {multiple} divides",
+            )  # fmt: skip
+        space = request.noise if isinstance(request.noise, FlowSpace) else self.noise_space.resolved(request.shape, 1)
+        return BoundFlow(request, space, self.denoiser(request), batched=self.batched, combine=self.combine)
+
+    def check_width(self, request: BindRequest, width: int, pooled: int = 0) -> None:
+        """Raises InvalidRequest unless every prompt is `width` wide, and its pooled part `pooled` where that is asked."""
+        for entry in (*request.positive, *request.negative, *request.middle):
+            found = entry.embedding.shape[-1]
+            if found != width:
+                raise InvalidRequest(
+                    f"the prompt was encoded {found} wide and {self._title} reads {width}",
+                    where="conditioning", fix="Encode it with the text encoders of the same model",
+                )  # fmt: skip
+            if pooled and (entry.pooled is None or entry.pooled.shape[-1] != pooled):
+                raise InvalidRequest(
+                    f"the prompt has no pooled part {pooled} wide, which {self._title} reads",
+                    where="conditioning", fix="Encode it with the text encoders of the same model",
+                )  # fmt: skip
+
+    def meta_inputs(self, shape: tuple[int, int, int, int]) -> Mapping[str, tuple[int, ...]]:
+        """See Family.meta_inputs."""
+        raise NotImplementedError
+
+    def reference_pipeline(self, task: str) -> Any:
+        """diffusers' own pipeline over the same parts."""
+        import inspect
+
+        import diffusers
+
+        kind = getattr(diffusers, self.pipelines[task])
+        scheduler = diffusers.FlowMatchEulerDiscreteScheduler(**self._parts("scheduler").as_config())
+        parts: dict[str, Any] = {"scheduler": scheduler}
+        for part, parameter in inspect.signature(kind.__init__).parameters.items():
+            if part not in ("self", "scheduler") and parameter.default is inspect.Parameter.empty:
+                parts[part] = self._parts(part)
+        pipeline = kind(**parts)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+
+def position_ids(rows: int, columns: int, device: torch.device, dtype: torch.dtype, first: int = 0) -> torch.Tensor:
+    """Flux's ids of a picture's tokens, [rows·columns, 3]: (which picture, row, column)."""
+    ids = torch.zeros(rows, columns, 3)
+    ids[..., 0] = first
+    ids[..., 1] += torch.arange(rows)[:, None]
+    ids[..., 2] += torch.arange(columns)[None, :]
+    return ids.reshape(rows * columns, 3).to(device=device, dtype=dtype)
+
+
+def packed(latent: torch.Tensor) -> torch.Tensor:
+    """[B, C, h, w] → tokens of 2×2 cells, [B, (h/2)·(w/2), 4·C] (Flux, Chroma, Qwen-Image)."""
+    batch, channels, height, width = latent.shape
+    cells = latent.reshape(batch, channels, height // 2, 2, width // 2, 2).permute(0, 2, 4, 1, 3, 5)
+    return cells.reshape(batch, (height // 2) * (width // 2), channels * 4)
+
+
+def unpacked(tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Back again: [B, (h/2)·(w/2), 4·C] → [B, C, h, w], `height` and `width` in cells."""
+    batch, _, channels = tokens.shape
+    cells = tokens.reshape(batch, height // 2, width // 2, channels // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
+    return cells.reshape(batch, channels // 4, height, width)

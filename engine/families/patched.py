@@ -1,0 +1,54 @@
+"""The parts of a model as patches leave them: LoRA weights beside the masters, which no run ever changes.
+
+Every family holds one `PatchedParts` and asks it for `weights(part, patches)`; an empty answer means the part as it is.
+A network is run with them by `run(module, weights, …)`. What lies under `weights` (merged tensors, side branches on
+quantised parts) is this file's affair alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.func import functional_call
+
+from engine.contracts.errors import InvalidRequest
+from engine.contracts.references import ModelRef
+from engine.families.autoencoder import Parts
+from engine.graph.values import Patch
+from engine.models.lora import Weights, merged
+
+
+def no_others(ref: ModelRef) -> Any:
+    """For a family that is used alone: there are no LoRAs and no ControlNets."""
+    raise InvalidRequest(f"“{ref.name}” can't be loaded here", where=ref.kind)
+
+
+class PatchedParts:
+    """`parts` gives each part by name, `others` the tensors of a LoRA by reference."""
+
+    def __init__(self, parts: Parts, others: Callable[[ModelRef], Any] = no_others) -> None:
+        self._parts, self._others = parts, others
+        self._merged: dict[str, tuple[tuple[Patch, ...], Weights]] = {}
+
+    def weights(self, part: str, patches: Sequence[Patch]) -> Weights:
+        """The tensors of a part that LoRAs change, merged from its untouched masters; the last stack is kept."""
+        stack = tuple(patch for patch in patches if patch.kind == "lora")
+        if not stack:
+            self._merged.pop(part, None)
+            return {}
+        known = self._merged.get(part)
+        if known is None or known[0] != stack:
+            module = self._parts(part)
+            weights: Weights = {}
+            for patch in stack:
+                settings = dict(patch.settings)
+                weights = merged(module, part, self._others(settings["weights"]), settings["strength"], weights)
+            known = self._merged[part] = (stack, weights)
+        return known[1]
+
+
+def run(module: torch.nn.Module, weights: Mapping[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
+    """`module(*args, **kwargs)` with `weights` in place of its own."""
+    return functional_call(module, dict(weights), args, kwargs) if weights else module(*args, **kwargs)
