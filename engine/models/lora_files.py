@@ -18,7 +18,7 @@ _ROLES = (
     "lora_magnitude_vector", "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2", "lokr_w1_a",
     "lokr_w1_b", "lokr_w2_a", "lokr_w2_b", "lokr_t2", "lokr_w1", "lokr_w2", "lora_down", "lora_up", "lora_mid",
     "lora_A", "lora_B", "lora.down", "lora.up", "dora_scale", "oft_blocks", "oft_diag", "a1", "a2", "b1", "b2",
-    "diff_b", "diff", "alpha",
+    "diff_b", "diff", "w_norm", "b_norm", "alpha",
 )  # fmt: skip
 _PATTERN = re.compile(
     r"^(?P<layer>.+?)[._](?P<role>"
@@ -47,6 +47,12 @@ STATED = (
     ("wan", "wan"), ("hunyuan-video", "hunyuan_video"), ("hunyuan_video", "hunyuan_video"), ("lumina2", "lumina2"),
     ("lumina-2", "lumina2"), ("ltx", "ltx"),
 )  # fmt: skip
+
+
+def split_key(key: str) -> tuple[str, str] | None:
+    """(layer as written, role) of a tensor of a LoRA; None for a tensor that is none."""
+    match = _PATTERN.match(re.sub(r"\.lora_linear_layer\.(down|up)\.", r".lora.\1.", key))
+    return (match["layer"], match["role"]) if match else None
 
 
 @dataclass(frozen=True)
