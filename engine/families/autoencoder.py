@@ -75,20 +75,19 @@ def _scaled(latent: torch.Tensor, config: Any) -> torch.Tensor:
     """A latent as the encoder gives it → as the denoiser sees it."""
     moments = _moments(config, latent)
     if moments is not None:
-        return (latent - moments[0]) * config.scaling_factor / moments[1]
+        return (latent - moments[0]) * float(config.scaling_factor) / moments[1]
     shift = getattr(config, "shift_factor", None)
-    scaled: torch.Tensor = (latent - shift if shift else latent) * config.scaling_factor
-    return scaled
+    return (latent - float(shift) if shift else latent) * float(config.scaling_factor)
 
 
 def _unscaled(latent: torch.Tensor, config: Any) -> torch.Tensor:
     """Back again."""
     moments = _moments(config, latent)
     if moments is not None:
-        return latent * moments[1] / config.scaling_factor + moments[0]
+        return latent * moments[1] / float(config.scaling_factor) + moments[0]
     shift = getattr(config, "shift_factor", None)
-    plain: torch.Tensor = latent / config.scaling_factor
-    return plain + shift if shift else plain
+    plain = latent / float(config.scaling_factor)
+    return plain + float(shift) if shift else plain
 
 
 def _moments(config: Any, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:

@@ -1,22 +1,25 @@
-"""The UNet of sd15 at work: its prompts, guidance, LoRA weights, FreeU and ControlNets, for one run."""
+"""The UNet of SD1, SD2 and SDXL at work: its prompts, guidance, LoRA weights, FreeU and ControlNets, for one run."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch.func import functional_call
 
 from engine.families.controls import Bindings, BoundControl, residuals
 from engine.families.freeu import FreeU, freeu
+from engine.families.guided import Asked, GuidedNetwork
 from engine.families.protocol import BindRequest
 from engine.graph.values import ConditioningEntry
 from engine.models.lora import Weights
-from engine.sampling.guidance import guided, is_composed, is_plain, mixed
 from engine.sampling.flow_space import Space
-from engine.sampling.patches import combined, rules_of
+
+# What a UNet reads beside the prompt's tokens, each [1, …]: SDXL's pooled prompt and sizes.
+Added: TypeAlias = Mapping[str, torch.Tensor]
 
 
 def freeu_of(request: BindRequest) -> FreeU | None:
@@ -48,8 +51,22 @@ class Network:
         return output
 
 
-class BoundUNet:
-    """The UNet with its prompts. One prompt on each side runs as one batch, unconditional half first, as diffusers."""
+@dataclass(frozen=True, eq=False)
+class _Inputs:
+    """What the network is asked with besides the latent, on its device in its dtype, for a whole batch."""
+
+    embedding: torch.Tensor
+    channels: torch.Tensor | None
+    added: Added | None
+    controls: tuple[BoundControl, ...]
+
+
+class BoundUNet(GuidedNetwork):
+    """The UNet with its prompts.
+
+    channels  float32 [B, n, h, w] that stand behind the latent's (in-painting, depth); None for models without
+    added     gives what a prompt adds beside its tokens, told whether it stands on the negative side
+    """
 
     def __init__(
         self,
@@ -58,86 +75,59 @@ class BoundUNet:
         noise: Space,
         channels: torch.Tensor | None,
         controls: Bindings,
+        added: Callable[[ConditioningEntry, bool], Added] | None = None,
     ) -> None:
-        self._network, self._request, self._noise, self._controls = network, request, noise, controls
-        self._rules = rules_of(request.patches)
-        batch = request.shape[0]
-        composed = is_composed(request.positive)  # AND weighs against the negative side whatever cfg is
-        guide = bool(request.negative) and (request.cfg != 1.0 or request.style != "cfg" or composed)
-        self._scale_embedding: torch.Tensor | None = None
-        if network.config.time_cond_proj_dim is not None:
+        self._network, self._controls, self._added = network, controls, added
+        self._channels = None if channels is None else channels.to(network.device, network.dtype)
+        self._batch = request.shape[0]
+        self._scale: torch.Tensor | None = None
+        width = network.config.time_cond_proj_dim
+        if width is not None:
             # A distilled (LCM) network is told the guidance scale instead of being run twice.
-            self._scale_embedding = _scale_embedding(request.cfg - 1, batch, int(network.config.time_cond_proj_dim))
-            self._scale_embedding = self._scale_embedding.to(network.device, network.dtype)
-            guide = False
-        self._sides: tuple[tuple[ConditioningEntry, ...], ...] = (request.positive,)
-        if guide:
-            middle = (request.middle,) if request.style != "cfg" else ()
-            self._sides = (request.negative, *middle, request.positive)
-        entries = [entry for side in self._sides for entry in side]
-        alike = len({entry.embedding.shape for entry in entries}) == 1 and len({controls[id(e)] for e in entries}) == 1
-        self._together: torch.Tensor | None = None
-        self._channels = None if channels is None else channels.to(network.device, torch.float32)
-        self._all_channels = self._channels
-        if alike and all(is_plain(side) for side in self._sides):
-            repeated = [
-                side[0].embedding.to(network.device, network.dtype).expand(batch, -1, -1) for side in self._sides
-            ]
-            self._together = torch.cat(repeated)
-            if guide and self._channels is not None:
-                self._all_channels = torch.cat([self._channels] * len(self._sides))
+            self._scale = _scale_embedding(request.cfg - 1, self._batch, int(width)).to(network.device, network.dtype)
+        self._prepared: dict[tuple[tuple[int, bool], ...], _Inputs] = {}
+        super().__init__(request, noise, distilled=width is not None)
 
-    def predict(self, x: torch.Tensor, timestep: torch.Tensor, fraction: float) -> torch.Tensor:
-        outputs = self._outputs(x, timestep, fraction)
-        if len(outputs) == 1:
-            return outputs[0]
-        request = self._request
-        if request.style == "cfg":
-            if self._rules:
-                sigma = torch.tensor(self._noise.sigma_at(float(timestep)), dtype=torch.float32)
-                return combined(outputs[0], outputs[1], request.cfg, self._rules, x, sigma, self._noise.prediction)
-            return guided(outputs[0], outputs[1], request.cfg)
-        negative, middle, positive = outputs
-        if request.style == "nested":
-            return guided(negative, guided(middle, positive, request.cfg), request.cfg_2)
-        return guided(negative, middle, request.cfg_2) + request.cfg * (positive - middle)
+    def _alike(self, entry: ConditioningEntry) -> Hashable:
+        return entry.embedding.shape, self._controls[id(entry)]
 
-    def _outputs(self, x: torch.Tensor, timestep: torch.Tensor, fraction: float) -> tuple[torch.Tensor, ...]:
-        """What the network says for each side: negative, middle where there is one, positive."""
-        if self._together is not None:
-            repeated = torch.cat([x] * len(self._sides)) if len(self._sides) > 1 else x
-            controls = self._controls[id(self._sides[0][0])]
-            output = self._forward(repeated, timestep, fraction, self._together, self._all_channels, controls)
-            return output.chunk(len(self._sides)) if len(self._sides) > 1 else (output,)
-
-        def one(entry: ConditioningEntry) -> torch.Tensor:
-            embedding = entry.embedding.to(self._network.device, self._network.dtype).expand(x.shape[0], -1, -1)
-            return self._forward(x, timestep, fraction, embedding, self._channels, self._controls[id(entry)])
-
-        first, *others = self._sides
-        base = mixed(first, fraction, x, one)
-        return (base, *(mixed(side, fraction, x, one, base) for side in others))
-
-    def _forward(
-        self,
-        x: torch.Tensor,
-        timestep: torch.Tensor,
-        fraction: float,
-        embedding: torch.Tensor,
-        channels: torch.Tensor | None,
-        controls: tuple[BoundControl, ...],
-    ) -> torch.Tensor:
-        dtype = self._network.dtype
-        if x.dtype != dtype:
-            x = x.to(dtype)
-        steered = residuals(x, timestep, embedding, controls, fraction)
-        if channels is not None:
-            x = torch.cat([x, channels.to(dtype)], dim=1)
+    def _ask(self, x: torch.Tensor, timestep: torch.Tensor, fraction: float, asked: tuple[Asked, ...]) -> torch.Tensor:
+        inputs = self._inputs(asked)
+        if x.dtype != self._network.dtype:
+            x = x.to(self._network.dtype)
+        steered = residuals(x, timestep, inputs.embedding, inputs.controls, fraction, inputs.added)
+        if inputs.added is not None:
+            steered["added_cond_kwargs"] = dict(inputs.added)
+        if inputs.channels is not None:
+            x = torch.cat([x, inputs.channels], dim=1)
         output = self._network(
-            x, timestep, encoder_hidden_states=embedding, timestep_cond=self._scale_embedding, return_dict=False,
+            x, timestep, encoder_hidden_states=inputs.embedding, timestep_cond=self._scale, return_dict=False,
             **steered,
         )  # fmt: skip
         return output if output.dtype == torch.float32 else output.float()
+
+    def _inputs(self, asked: tuple[Asked, ...]) -> _Inputs:
+        key = tuple((id(entry), negative) for entry, negative in asked)
+        known = self._prepared.get(key)
+        if known is None:
+            known = self._prepared[key] = _Inputs(
+                torch.cat([self._whole(entry.embedding) for entry, _ in asked]),
+                None if self._channels is None else torch.cat([self._channels] * len(asked)),
+                self._all_added(asked),
+                self._controls[id(asked[0][0])],
+            )
+        return known
+
+    def _all_added(self, asked: tuple[Asked, ...]) -> Added | None:
+        if self._added is None:
+            return None
+        each = [self._added(entry, negative) for entry, negative in asked]
+        return {name: torch.cat([self._whole(one[name]) for one in each]) for name in each[0]}
+
+    def _whole(self, tensor: torch.Tensor) -> torch.Tensor:
+        """[1, …] for the whole batch, on the network's device in its dtype."""
+        moved = tensor.to(self._network.device, self._network.dtype)
+        return moved.expand(self._batch, *[-1] * (moved.ndim - 1))
 
 
 def _scale_embedding(scale: float, batch: int, width: int) -> torch.Tensor:

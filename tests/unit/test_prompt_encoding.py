@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from engine.families.clip_prompts import encode_prompt
+from engine.families.clip_prompts import ClipReader, encode_prompts
 from engine.graph.values import ConditioningEntry
 from engine.nodes.condition.text import combine, encode_text
 from engine.nodes.latent.empty import empty
@@ -77,7 +77,8 @@ def test_emphasis_scales_tokens_and_restores_the_mean(starter: Any) -> None:
 def test_families_may_leave_the_mean(starter: Any) -> None:
     tokenizer = starter.session.family(checkpoint(starter)[1].weights)._parts("tokenizer")
     ones = torch.ones(1, LIMIT, 8)
-    (entry,) = encode_prompt(parse("(red:2)"), tokenizer, lambda ids: ones, restore_mean=False).entries
+    reader = ClipReader(tokenizer, lambda ids: (ones, None), restore_mean=False)
+    (entry,) = encode_prompts([parse("(red:2)")], [reader]).entries
     assert entry.embedding[0, :3, 0].tolist() == [1.0, 2.0, 1.0]
 
 

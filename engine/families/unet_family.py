@@ -1,0 +1,210 @@
+"""What SD1, SD2 and SDXL share: CLIP encoders, a UNet with 4, 5 or 9 channels, AutoencoderKL. Each is a file of its own
+that says what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch.func import functional_call
+
+from engine.contracts.errors import InvalidRequest
+from engine.contracts.references import ModelRef
+from engine.families.autoencoder import KLAutoencoder, Parts
+from engine.families.clip_prompts import ClipReader, Encoded, encode_prompts
+from engine.families.controls import bound_controls
+from engine.families.moments import Text, prompt_for
+from engine.families.protocol import BindRequest, Bound, EncodedText
+from engine.families.unet import Added, BoundUNet, Network, freeu_of
+from engine.graph.values import ConditioningEntry, Patch
+from engine.models.lora import Weights, merged
+from engine.sampling.flow_space import Space
+
+
+def no_others(ref: ModelRef) -> Any:
+    """For a family that is used alone: there are no LoRAs and no ControlNets."""
+    raise InvalidRequest(f"“{ref.name}” can't be loaded here", where=ref.kind)
+
+
+@dataclass(frozen=True)
+class ClipPart:
+    """One of a family's CLIP encoders.
+
+    name         as prompts name it, and `encoder` and `tokenizer` as the parts are called
+    penultimate  read before its last layer and without the closing norm (SDXL)
+    """
+
+    name: str
+    encoder: str = "text_encoder"
+    tokenizer: str = "tokenizer"
+    penultimate: bool = False
+
+
+class LoraStacks:
+    """The weights of a model's parts as LoRAs change them, merged from untouched masters; the last stack is kept."""
+
+    def __init__(self, parts: Parts, others: Callable[[ModelRef], Any]) -> None:
+        self._parts, self._others = parts, others
+        self._merged: dict[str, tuple[tuple[Patch, ...], Weights]] = {}
+
+    def weights(self, part: str, patches: Sequence[Patch]) -> Weights:
+        """The tensors of `part` that the LoRAs among `patches` change."""
+        stack = tuple(patch for patch in patches if patch.kind == "lora")
+        if not stack:
+            self._merged.pop(part, None)
+            return {}
+        known = self._merged.get(part)
+        if known is None or known[0] != stack:
+            module = self._parts(part)
+            weights: Weights = {}
+            for patch in stack:
+                settings = dict(patch.settings)
+                weights = merged(module, part, self._others(settings["weights"]), settings["strength"], weights)
+            known = self._merged[part] = (stack, weights)
+        return known[1]
+
+
+def run_clip(encoder: Any, ids: torch.Tensor, skip: int, weights: Weights, part: ClipPart, title: str) -> Encoded:
+    """What a CLIP encoder says to ids [1, limit], in float32 on the CPU.
+
+    A skip of 1 is the layer before the last for every encoder, as in ComfyUI and A1111; those read there anyway have
+    nothing left out by it. Raises InvalidRequest when it leaves no layer.
+    """
+    layers = int(encoder.config.num_hidden_layers)
+    if not 0 <= skip < layers:
+        raise InvalidRequest(
+            f"CLIP skip is {skip}, and {title} has {layers} text layers",
+            where="CLIP skip",
+            fix=f"Use 0 to {layers - 1}",
+        )
+    if part.penultimate:
+        output = functional_call(encoder, weights, (ids,), {"output_hidden_states": True})
+        state: torch.Tensor = output.hidden_states[-(max(skip, 1) + 1)]
+        pooled = getattr(output, "text_embeds", None)
+        return state.float().cpu(), None if pooled is None else pooled.float().cpu()
+    if skip == 0:
+        last: torch.Tensor = functional_call(encoder, weights, (ids,))[0]
+        return last.float().cpu(), None
+    states = functional_call(encoder, weights, (ids,), {"output_hidden_states": True}).hidden_states
+    # transformers 5 dropped the inner `text_model`.
+    normed: torch.Tensor = getattr(encoder, "text_model", encoder).final_layer_norm(states[-(skip + 1)])
+    return normed.float().cpu(), None
+
+
+class UNetFamily(KLAutoencoder):
+    """A loaded model. `parts` gives each part by name and loads it when first asked.
+
+    `others` gives what comes with patches and prompts: the tensors of a LoRA, the module of a ControlNet.
+    """
+
+    name: ClassVar[str]
+    clips: ClassVar[tuple[ClipPart, ...]]
+    restore_mean: ClassVar[bool] = True
+    pipelines: ClassVar[Mapping[str, str]]  # task → diffusers' class
+
+    def __init__(
+        self, parts: Parts, device: torch.device, dtype: torch.dtype, title: str = "",
+        others: Callable[[ModelRef], Any] = no_others,
+    ) -> None:  # fmt: skip
+        super().__init__(parts, device)
+        self._dtype = dtype
+        self._title = title or "this model"
+        self._others = others
+        self._loras = LoraStacks(parts, others)
+
+    @property
+    def noise_space(self) -> Space:
+        space: Space = self._parts("scheduler")
+        return space
+
+    def network_for(self, sigma: float) -> str:
+        return "unet"
+
+    @torch.no_grad()
+    def encode_text(
+        self, text: Text, clip_skip: int = 0, patches: tuple[Patch, ...] = (), *, images: Sequence[torch.Tensor] = ()
+    ) -> EncodedText:  # fmt: skip
+        prompts = [prompt_for(text, clip.name) for clip in self.clips]
+        return encode_prompts(prompts, [self._reader(clip, clip_skip, patches) for clip in self.clips])
+
+    def _reader(self, clip: ClipPart, skip: int, patches: tuple[Patch, ...]) -> ClipReader:
+        encoder, weights = self._parts(clip.encoder), self._loras.weights(clip.encoder, patches)
+        return ClipReader(
+            self._parts(clip.tokenizer),
+            lambda ids: run_clip(encoder, ids.to(self._device), skip, weights, clip, self._title),
+            restore_mean=self.restore_mean,
+        )
+
+    def bind(self, request: BindRequest) -> Bound:
+        unet = self._parts("unet")
+        for entry in (*request.positive, *request.negative, *request.middle):
+            self._check(entry, unet.config)
+        noise = request.noise or self.noise_space
+        weights = self._loras.weights("unet", request.patches)
+        network = Network(unet, self._device, self._dtype, weights, freeu_of(request))
+        controls = bound_controls(request, network, self._others)
+        channels = self._channels(unet, request)
+        return BoundUNet(network, request, noise, channels, controls, self._added(request, unet.config))
+
+    def _check(self, entry: ConditioningEntry, config: Any) -> None:
+        """Raises InvalidRequest for a prompt that another family's encoders made."""
+        width = int(config.cross_attention_dim)
+        if entry.embedding.shape[-1] != width:
+            raise InvalidRequest(
+                f"the prompt was encoded {entry.embedding.shape[-1]} wide and {self._title} reads {width}",
+                where="conditioning", fix="Encode it with the CLIP of the same checkpoint",
+            )  # fmt: skip
+
+    def _added(self, request: BindRequest, config: Any) -> Callable[[ConditioningEntry, bool], Added] | None:
+        """What a prompt adds beside its tokens; None for families whose UNet reads tokens only."""
+        return None
+
+    def _channels(self, unet: Any, request: BindRequest) -> torch.Tensor | None:
+        batch = request.shape[0]
+        channels = int(unet.config.in_channels)
+        if channels == request.shape[1]:
+            if request.inpaint is not None:
+                raise InvalidRequest(
+                    f"{self._title} is not an in-painting model: it has no channels for a masked picture",
+                    where="latent", fix="Use “Set noise mask” with it, or load a 9-channel in-painting model",
+                )  # fmt: skip
+            return None
+        mask, masked = request.inpaint or self._nothing_kept(request.shape)
+        pieces = [
+            piece.to(self._device, torch.float32).expand(batch, -1, -1, -1) if piece.shape[0] == 1 else piece
+            for piece in (mask, masked)
+        ]
+        return torch.cat(pieces, dim=1)
+
+    def _nothing_kept(self, shape: tuple[int, int, int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        # An in-painting model asked for a whole new picture: everything is masked, the kept picture is grey.
+        factor = self.latent_space.factor
+        grey = torch.zeros(1, 3, shape[2] * factor, shape[3] * factor)
+        return torch.ones(1, 1, shape[2], shape[3]), self.encode(grey)
+
+    def meta_inputs(self, shape: tuple[int, int, int, int]) -> Mapping[str, tuple[int, ...]]:
+        unet, tokenizer = self._parts("unet"), self._parts(self.clips[-1].tokenizer)
+        batch, _, height, width = shape
+        return {
+            "sample": (2 * batch, int(unet.config.in_channels), height, width),
+            "timestep": (),
+            "encoder_hidden_states": (
+                2 * batch, int(tokenizer.model_max_length), int(unet.config.cross_attention_dim)
+            ),
+        }  # fmt: skip
+
+    def reference_pipeline(self, task: str) -> Any:
+        import diffusers
+
+        names = [name for clip in self.clips for name in (clip.encoder, clip.tokenizer)]
+        parts = {part: self._parts(part) for part in ("unet", "vae", *names)}
+        pipeline = getattr(diffusers, self.pipelines[task])(
+            **parts, scheduler=diffusers.EulerDiscreteScheduler(steps_offset=1), **self._pipeline_settings()
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    def _pipeline_settings(self) -> dict[str, Any]:
+        return {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
