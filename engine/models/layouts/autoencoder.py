@@ -9,7 +9,8 @@ from engine.models.layouts.rule import Placement, Shapes
 _RESNET = {"norm1": "norm1", "conv1": "conv1", "norm2": "norm2", "conv2": "conv2", "nin_shortcut": "conv_shortcut",
            "conv_shortcut": "conv_shortcut"}  # fmt: skip
 _ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0",
-              "to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out.0": "to_out.0", "group_norm": "group_norm"}  # fmt: skip
+              "to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out.0": "to_out.0",
+              "group_norm": "group_norm"}  # fmt: skip
 _ENDS = {
     "encoder.conv_in": "encoder.conv_in", "encoder.conv_out": "encoder.conv_out",
     "encoder.norm_out": "encoder.conv_norm_out", "decoder.conv_in": "decoder.conv_in",

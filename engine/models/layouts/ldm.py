@@ -21,9 +21,10 @@ _TRANSFORMER = re.compile(
     r"norm|proj_in|proj_out"
     r"|transformer_blocks\.\d+\.(norm[123]|attn[12]\.to_(q|k|v|out\.0)|ff\.net\.(0\.proj|2))"
 )
-_INSIDE = ("norm1", "norm2", "norm3", "ff.net.0.proj", "ff.net.2") + tuple(
-    f"attn{number}.to_{name}" for number in (1, 2) for name in ("q", "k", "v", "out.0")
-)
+_INSIDE = (
+    "norm1", "norm2", "norm3", "ff.net.0.proj", "ff.net.2",
+    *(f"attn{number}.to_{name}" for number in (1, 2) for name in ("q", "k", "v", "out.0")),
+)  # fmt: skip
 _HINT = range(2, 14, 2)  # input_hint_block: convolutions at even places between activations, 0 and 14 at the ends
 
 
@@ -55,19 +56,35 @@ def unet_modules(config: Mapping[str, Any], *, control: bool = False) -> dict[st
     depth = list(depths) if isinstance(depths, list) else [depths] * len(down)
     text = config.get("addition_embed_type") == "text_time" or bool(config.get("class_embed_type"))
     blocks = _control_blocks(levels, attention=True) if control else _unet_blocks(levels, attention=True)
-    found = {source: (Placement(target),) for source, target in _ends({"label_emb.0.0.weight": ()} if text else {},
-                                                                      control=control).items()}  # fmt: skip
+    present: dict[str, tuple[int, ...]] = {"label_emb.0.0.weight": ()} if text else {}
+    if config.get("time_cond_proj_dim"):
+        present["time_embed.cond_proj.weight"] = ()
+    found: dict[str, tuple[Placement, ...]] = {
+        source: (Placement(target),) for source, target in _ends(present, control=control).items()
+    }
+    widths = list(config["block_out_channels"])
     for source, (target, kind) in blocks.items():
         if kind == "plain":
             found[source] = (Placement(target),)
         elif kind == "resnet":
-            found.update({f"{source}.{old}": (Placement(f"{target}.{new}"),) for old, new in _RESNET.items()})
+            found.update({
+                f"{source}.{old}": (Placement(f"{target}.{new}"),) for old, new in _RESNET.items()
+                if new != "conv_shortcut" or _widens(target, widths)
+            })  # fmt: skip
         else:
             names = ["norm", "proj_in", "proj_out"]
             for number in range(_depth(target, depth)):
                 names += [f"transformer_blocks.{number}.{inside}" for inside in _INSIDE]
             found.update({f"{source}.{name}": (Placement(f"{target}.{name}"),) for name in names})
     return found
+
+
+def _widens(target: str, widths: list[int]) -> bool:
+    """Whether a residual block has more outputs than inputs or the reverse; on the way up a skip is always joined."""
+    where, level, _, layer = (*target.split("."), "")[:4]
+    if where != "down_blocks":
+        return where == "up_blocks"
+    return layer == "0" and level != "0" and widths[int(level)] != widths[int(level) - 1]
 
 
 def _depth(target: str, depths: list[int]) -> int:

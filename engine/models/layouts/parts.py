@@ -40,14 +40,9 @@ _DENOISERS = (
 )  # fmt: skip
 _NO_DENOISERS = ("zero_convs.0.0.weight", "controlnet_cond_embedding.conv_in.weight", "controlnet_blocks.0.weight")
 _VAES = ("decoder.conv_in.weight", "decoder.conv1.weight")
-_TOKENS, _WORDS, _RESBLOCK = (
-    "text_model.embeddings.token_embedding.weight",
-    "embed_tokens.weight",
-    "transformer.resblocks.",
-)
+_TOKENS = "text_model.embeddings.token_embedding.weight"
 _LLM_PREFIXES = ("model.", "model.language_model.", "language_model.model.", "language_model.", "")
 _WIDTHS = {768: "clip_l", 1024: "clip_h", 1280: "clip_g"}
-_T5_WORDS = ("shared.weight", "encoder.embed_tokens.weight")
 
 
 def encoder_of(shapes: Shapes) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ def _ends(rule: Rule, rows: int, width: int) -> list[tuple[int, int] | None]:
         return [None] * count
     share = rows // count if rule.split == "even" else width
     starts = [share * index for index in range(count)]
-    return [(start, start + share) for start in starts[:-1]] + [(starts[-1], rows)]
+    return [*((start, start + share) for start in starts[:-1]), (starts[-1], rows)]
 
 
 # The last piece of a tensor's name; what Flux calls `scale` is a weight to diffusers, Wan's `gamma` stays one.

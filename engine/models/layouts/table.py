@@ -70,9 +70,18 @@ def module_map(family: str, part: str, variant: str = "") -> Mapping[str, tuple[
     kind = ENCODERS.get(family, {}).get(part, "")
     if not kind:
         raise UnknownChoice("part", part, ["unet", "transformer", *ENCODERS.get(family, {})])
+    if config["architectures"] == ["Qwen3Model"]:
+        kind = "qwen3"
     inner = _text_config(config)
     width = int(inner.get("hidden_size") or inner["d_model"])
-    return _text_table(kind, {}, config).expand({**inner, "vision_depth": _depth(config)}, width, {})
+    full = {**inner, "vision_depth": _depth(config)}
+    found = _text_table(kind, {}, config).expand(full, width, {})
+    if kind in ("clip_h", "clip_g"):  # trainers name them as transformers does, whichever layout the checkpoint has
+        found |= _text_table("clip_l", {}, config).expand(full, width, {})
+    if kind == "t5xxl":  # only the first block learns where words stand
+        found = {name: value for name, value in found.items()
+                 if "relative_attention_bias" not in name or name.startswith("encoder.block.0.")}  # fmt: skip
+    return found
 
 
 def _transformer_modules(family: str, config: Mapping[str, Any]) -> Mapping[str, tuple[Placement, ...]]:
@@ -82,10 +91,8 @@ def _transformer_modules(family: str, config: Mapping[str, Any]) -> Mapping[str,
     if family == "sd3":
         dual = config.get("dual_attention_layers") or ()
         for name in list(found):
-            block = name.split(".")[1]
-            if ".attn2." in name and int(block) not in dual:
-                del found[name]
-            elif ".ln_" in name and not config.get("qk_norm"):
+            foreign = ".attn2." in name and int(name.split(".")[1]) not in dual
+            if foreign or (".ln_" in name and not config.get("qk_norm")):
                 del found[name]
     if not config.get("guidance_embeds", True):
         found = {name: value for name, value in found.items() if not name.startswith("guidance_in.")}
@@ -107,12 +114,7 @@ def _place(family: str, part: str, own: Shapes) -> dict[str, tuple[Placement, ..
             raise UnknownChoice("model family", family, TRANSFORMERS)
         return _best(table, own)
     kind = encoder_of(own)
-    config = (
-        {"architectures": ["CLIPTextModel"]}
-        if family not in ENCODERS
-        else config_of(family, default_variant(family), part)
-    )
-    return _best(_text_table(kind, own, config), own)
+    return _best(_text_table(kind, own, config_of(family, default_variant(family), part)), own)
 
 
 def _best(table: Table, own: Shapes) -> dict[str, tuple[Placement, ...]]:
@@ -127,10 +129,8 @@ def _as_it_is(own: Shapes) -> dict[str, tuple[Placement, ...]]:
 def _text_table(kind: str, own: Shapes, config: Mapping[str, Any]) -> Table:
     projected = "CLIPTextModelWithProjection" in config.get("architectures", ())
     if kind.startswith("clip"):
-        stated = kind != "clip_l" and not own
-        if stated or any(key.startswith("transformer.resblocks.") for key in own):
-            return text.open_clip(projected=projected)
-        return text.clip(config, projected=projected)
+        original = any(key.startswith("transformer.resblocks.") for key in own) if own else kind != "clip_l"
+        return text.open_clip(projected=projected) if original else text.clip(projected=projected)
     if kind == "t5xxl":
         return text.t5_cpp() if "enc.blk.0.attn_q.weight" in own else text.t5(own)
     target = "language_model." if kind == "qwen25vl" else ""

@@ -7,8 +7,6 @@ MistralModel, all without a language head, which picture models never run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from engine.models.layouts.rule import Rule, Shapes, Table, fused
 
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
@@ -19,7 +17,7 @@ def _same(blocks: str, names: tuple[str, ...], to: str = "") -> dict[str, Rule]:
     return {f"{blocks}.*.{name}": Rule((f"{to or blocks}.*.{name}",)) for name in names}
 
 
-def clip(config: Mapping[str, object], *, projected: bool) -> Table:
+def clip(*, projected: bool) -> Table:
     """CLIP as transformers names it, into CLIPTextModel or (`projected`) CLIPTextModelWithProjection."""
     inner = "text_model." if projected else ""
     modules = _same("text_model.encoder.layers", _CLIP_LAYER, f"{inner}encoder.layers")
