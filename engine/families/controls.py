@@ -143,6 +143,11 @@ def _hint(control: Control, request: BindRequest, factor: int) -> torch.Tensor:
 
 @torch.no_grad()
 def _features(adapter: Any, hint: torch.Tensor, name: str, network: Steered) -> tuple[torch.Tensor, ...]:
+    if "CrossAttn" not in str(network.config.down_block_types[0]):
+        raise InvalidRequest(
+            f"the T2I-Adapter “{name}” adds to attention blocks that this model does not have",
+            where="control", fix="Use it with a whole Stable Diffusion model, or take a ControlNet",
+        )  # fmt: skip
     channels = int(adapter.config.in_channels)
     picture = hint if channels == hint.shape[1] else hint.mean(dim=1, keepdim=True).expand(-1, channels, -1, -1)
     features = tuple(adapter(picture))

@@ -27,7 +27,7 @@ pytestmark = [
 SETTINGS: dict[str, Any] = {"seed": 42, "steps": 4, "cfg": 5.0, "sampler": "ddim", "scheduler": "normal"}
 SMALL: dict[str, Any] = {
     "block_out_channels": (16, 32), "layers_per_block": 1, "cross_attention_dim": 32, "attention_head_dim": 2,
-    "norm_num_groups": 4, "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+    "norm_num_groups": 4, "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
     "conditioning_embedding_out_channels": (4, 4, 8, 8),
 }  # fmt: skip
 
@@ -43,7 +43,7 @@ class Library(Recorder):
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    from diffusers import ControlNetModel, ControlNetUnionModel, T2IAdapter
+    from diffusers import ControlNetModel, ControlNetUnionModel, T2IAdapter, UNet2DConditionModel
 
     nets = tmp_path_factory.mktemp("nets")
     torch.manual_seed(1)
@@ -61,7 +61,13 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Any:
             if "controlnet_" in part or "conv_out" in part or "task_embedding" in part:
                 torch.nn.init.normal_(parameter, std=0.2)
         net.save_pretrained(nets / name)
-    return Library(write_tiny_sd15(tmp_path_factory.mktemp("tiny")), nets)
+    folder = write_tiny_sd15(tmp_path_factory.mktemp("tiny"))
+    unet = UNet2DConditionModel(  # T2I-Adapters add where Stable Diffusion attends: in all levels but the last
+        sample_size=8, in_channels=4, out_channels=4, up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        **{key: value for key, value in SMALL.items() if key != "conditioning_embedding_out_channels"},
+    )  # fmt: skip
+    unet.save_pretrained(folder / "unet")
+    return Library(folder, nets)
 
 
 def load(ctx: Any, name: str) -> Any:
@@ -181,3 +187,10 @@ def test_an_adapter_of_another_family_is_refused_in_a_sentence(library: Any) -> 
     steered = control(library, positive, load(library, "large"), hint())
     with pytest.raises(InvalidRequest, match="“large” is 32 to 64 channels wide and this model 16 to 32"):
         samples(library, steered, negative)
+
+
+def test_a_model_without_the_blocks_an_adapter_adds_to_says_so(library: Any, tmp_path: Path) -> None:
+    other: Any = Library(write_tiny_sd15(tmp_path), library.nets)
+    _, _, positive, negative = handles(other)
+    with pytest.raises(InvalidRequest, match="“colour” adds to attention blocks that this model does not have"):
+        samples(other, control(other, positive, load(other, "colour"), hint()), negative)
