@@ -38,13 +38,15 @@ class KeyMap:
     `placements` names every tensor that is needed by the key it has in the file. `unused` are the part's tensors that
     nothing here knows; what is only of use in training (averages, noise schedules, position numbers) is left out of
     both. `scales` gives for a weight kept as fp8 the key of the number it is multiplied by. `identity` are targets that
-    the file leaves out and that are the identity matrix (CLIP-L's projection where none was trained).
+    the file leaves out and that are the identity matrix (CLIP-L's projection where none was trained); `bypassed` are
+    modules that are to pass their input on (the last norm of a text encoder that is cut after the last layer read).
     """
 
     placements: Mapping[str, tuple[Placement, ...]]
     unused: tuple[str, ...] = ()
     scales: Mapping[str, str] = field(default_factory=dict)
     identity: tuple[str, ...] = ()
+    bypassed: tuple[str, ...] = ()
 
     def targets(self) -> Iterator[str]:
         """Every target, in the order of the file."""

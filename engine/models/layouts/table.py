@@ -50,11 +50,15 @@ def key_map(family: str, part: str, shapes: Shapes) -> KeyMap:
         for key in own
         if key.endswith(_SCALES) and (weight := f"{key.rpartition('.')[0]}.weight") in placed
     }  # fmt: skip
+    cut = family == "flux2" and part == "text_encoder" and _cut(placed)
+    norms = {key for key, value in placed.items() if cut and value[0].target == "norm.weight"}
     known = placed.keys() | set(scales.values())
+    placed = {key: value for key, value in placed.items() if key not in norms}
     unused = tuple(prefix + key for key in own if key not in known and not _ignored(family, part, key))
     identity = _identity(part, placed, own)
     return KeyMap({prefix + key: value for key, value in placed.items()}, unused,
-                  {prefix + weight: prefix + key for weight, key in scales.items()}, identity)  # fmt: skip
+                  {prefix + weight: prefix + key for weight, key in scales.items()}, identity,
+                  ("norm",) if cut else ())  # fmt: skip
 
 
 def module_map(family: str, part: str, variant: str = "") -> Mapping[str, tuple[Placement, ...]]:
@@ -163,6 +167,14 @@ def _ignored(family: str, part: str, key: str) -> bool:
     if part.startswith("text_encoder"):
         return any(bool(_EXTRA[name].fullmatch(key)) for name in ("sd2" if family == "sd2" else "", "llm") if name)
     return family in _EXTRA and part == "transformer" and bool(_EXTRA[family].fullmatch(key))
+
+
+def _cut(placed: Mapping[str, tuple[Placement, ...]]) -> bool:
+    """Whether a Mistral of Flux.2 ends after layer 30, the last that is read, and so before its norm."""
+    targets = {placement.target for value in placed.values() for placement in value}
+    return not any(
+        name in targets for name in ("layers.30.self_attn.q_proj.weight", "layers.0.self_attn.q_norm.weight")
+    )
 
 
 def _identity(part: str, placed: Mapping[str, tuple[Placement, ...]], own: Shapes) -> tuple[str, ...]:
