@@ -17,7 +17,7 @@ from engine.contracts.errors import InvalidRequest
 from engine.contracts.references import ModelRef
 from engine.families.autoencoder import Parts
 from engine.graph.values import Patch
-from engine.models.lora import Weights, merged
+from engine.models.adapters.apply import Weights, adapted, lora_stack
 
 
 def no_others(ref: ModelRef) -> Any:
@@ -26,10 +26,10 @@ def no_others(ref: ModelRef) -> Any:
 
 
 class PatchedParts:
-    """`parts` gives each part by name, `others` the tensors of a LoRA by reference."""
+    """`parts` gives each part by name, `others` an adapter by reference; `family` finds layers by their first names."""
 
-    def __init__(self, parts: Parts, others: Callable[[ModelRef], Any] = no_others) -> None:
-        self._parts, self._others = parts, others
+    def __init__(self, parts: Parts, others: Callable[[ModelRef], Any] = no_others, family: str = "") -> None:
+        self._parts, self._others, self._family = parts, others, family
         self._merged: dict[str, tuple[tuple[Patch, ...], Weights]] = {}
 
     def weights(self, part: str, patches: Sequence[Patch]) -> Weights:
@@ -40,11 +40,7 @@ class PatchedParts:
             return {}
         known = self._merged.get(part)
         if known is None or known[0] != stack:
-            module = self._parts(part)
-            weights: Weights = {}
-            for patch in stack:
-                settings = dict(patch.settings)
-                weights = merged(module, part, self._others(settings["weights"]), settings["strength"], weights)
+            weights = adapted(self._parts(part), part, lora_stack(stack, self._others), self._family)
             known = self._merged[part] = (stack, weights)
         return known[1]
 

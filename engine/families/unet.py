@@ -15,7 +15,7 @@ from engine.families.freeu import FreeU, freeu
 from engine.families.guided import Asked, GuidedNetwork
 from engine.families.protocol import BindRequest
 from engine.graph.values import ConditioningEntry
-from engine.models.lora import Weights
+from engine.models.adapters.apply import Weights
 from engine.sampling.flow_space import Space
 
 # What a UNet reads beside the prompt's tokens, each [1, …]: SDXL's pooled prompt and sizes.

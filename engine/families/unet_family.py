@@ -16,16 +16,12 @@ from engine.families.autoencoder import KLAutoencoder, Parts
 from engine.families.clip_prompts import ClipReader, Encoded, encode_prompts
 from engine.families.controls import bound_controls
 from engine.families.moments import Text, prompt_for
+from engine.families.patched import PatchedParts, no_others
 from engine.families.protocol import BindRequest, Bound, EncodedText
 from engine.families.unet import Added, BoundUNet, Network, freeu_of
 from engine.graph.values import ConditioningEntry, Patch
-from engine.models.lora import Weights, merged
+from engine.models.adapters.apply import Weights
 from engine.sampling.flow_space import Space
-
-
-def no_others(ref: ModelRef) -> Any:
-    """For a family that is used alone: there are no LoRAs and no ControlNets."""
-    raise InvalidRequest(f"“{ref.name}” can't be loaded here", where=ref.kind)
 
 
 @dataclass(frozen=True)
@@ -40,30 +36,6 @@ class ClipPart:
     encoder: str = "text_encoder"
     tokenizer: str = "tokenizer"
     penultimate: bool = False
-
-
-class LoraStacks:
-    """The weights of a model's parts as LoRAs change them, merged from untouched masters; the last stack is kept."""
-
-    def __init__(self, parts: Parts, others: Callable[[ModelRef], Any]) -> None:
-        self._parts, self._others = parts, others
-        self._merged: dict[str, tuple[tuple[Patch, ...], Weights]] = {}
-
-    def weights(self, part: str, patches: Sequence[Patch]) -> Weights:
-        """The tensors of `part` that the LoRAs among `patches` change."""
-        stack = tuple(patch for patch in patches if patch.kind == "lora")
-        if not stack:
-            self._merged.pop(part, None)
-            return {}
-        known = self._merged.get(part)
-        if known is None or known[0] != stack:
-            module = self._parts(part)
-            weights: Weights = {}
-            for patch in stack:
-                settings = dict(patch.settings)
-                weights = merged(module, part, self._others(settings["weights"]), settings["strength"], weights)
-            known = self._merged[part] = (stack, weights)
-        return known[1]
 
 
 def run_clip(encoder: Any, ids: torch.Tensor, skip: int, weights: Weights, part: ClipPart, title: str) -> Encoded:
@@ -112,7 +84,7 @@ class UNetFamily(KLAutoencoder):
         self._dtype = dtype
         self._title = title or "this model"
         self._others = others
-        self._loras = LoraStacks(parts, others)
+        self._loras = PatchedParts(parts, others, self.name)
 
     @property
     def noise_space(self) -> Space:

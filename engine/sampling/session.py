@@ -17,16 +17,17 @@ from engine.families.protocol import Autoencoder, Family
 from engine.families.table import family_class
 from engine.graph import interruption
 from engine.graph.values import ModelHandle, TextEncoderHandle, VAEHandle
+from engine.models.adapters.read import read_adapter
 from engine.models.denoiser_family import cannot_run, denoiser_family, title_of
 from engine.models.fingerprint import ModelInfo, identify_folder
 from engine.models.interruptible import watch_layers
 from engine.models.loading import bytes_of, load_controlnet, load_part, load_vae
-from engine.models.lora import fingerprint_of, read_lora
+from engine.models.lora import fingerprint_of
 from engine.sampling.previews import PreviewMap
 
 DEFAULT_BUDGET = 12 * 1024**3
 _OTHERS: dict[str, Callable[[Path, torch.device, torch.dtype], Any]] = {
-    "lora": lambda path, device, dtype: read_lora(path),
+    "lora": lambda path, device, dtype: read_adapter(path),
     "vae": load_vae,
     "controlnet": load_controlnet,
 }

@@ -124,9 +124,9 @@ class Tiny:
         key = (ref.kind, ref.name)
         if key not in self._others:
             if ref.kind == "lora":
-                from engine.models.lora import read_lora
+                from engine.models.adapters.read import read_adapter
 
-                self._others[key] = read_lora(self.folder / "loras" / f"{ref.name}.safetensors")
+                self._others[key] = read_adapter(self.folder / "loras" / f"{ref.name}.safetensors")
             else:
                 where = self.folder / "nets" / ref.name
                 class_name = json.loads((where / "config.json").read_text(encoding="utf-8"))["_class_name"]
@@ -368,6 +368,11 @@ def same_randomness() -> Iterator[None]:
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=2), encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return made
 
 
 def write_index(folder: Path, pipeline: str, **more: Any) -> Path:

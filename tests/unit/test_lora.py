@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 
 from engine.contracts.errors import InvalidRequest, MissingModel, UnsafeModel
 from engine.contracts.references import ModelRef
-from engine.models.lora import merged, read_lora
+from engine.models.adapters.apply import Applied, adapted
+from engine.models.adapters.read import read_adapter
 from engine.nodes.condition.text import encode_text
 from engine.nodes.latent.empty import empty
 from engine.nodes.load.checkpoint import checkpoint
@@ -92,11 +93,11 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.mark.parametrize("strength", [1.0, -0.7])
 def test_merging_is_exact(library: Any, layout: str, scale: float, strength: float) -> None:
     family = library.session.family(checkpoint(library)[0].weights)
-    file = read_lora(library.loras / f"{layout}.safetensors")
+    file = read_adapter(library.loras / f"{layout}.safetensors")
     seen = 0
     for part in ("unet", "text_encoder"):
         module = family._parts(part)
-        found = merged(module, part, file, strength, {})
+        found = adapted(module, part, [Applied(file, strength)])
         masters = dict(module.named_parameters())
         for key, weight in found.items():
             expected = masters[key].double() + strength * scale * library.changes[part][key].double()
@@ -138,11 +139,11 @@ def test_strength_zero_is_no_lora_at_all(library: Any) -> None:
 def test_a_stack_adds_up_and_opposites_cancel(library: Any) -> None:
     model, _, _ = checkpoint(library)
     family = library.session.family(model.weights)
-    file = read_lora(library.loras / "peft.safetensors")
+    file = read_adapter(library.loras / "peft.safetensors")
     unet = family._parts("unet")
-    twice = merged(unet, "unet", file, 0.5, merged(unet, "unet", file, 0.5, {}))
-    once = merged(unet, "unet", file, 1.0, {})
-    away = merged(unet, "unet", file, -1.0, once)
+    twice = adapted(unet, "unet", [Applied(file, 0.5), Applied(file, 0.5)])
+    once = adapted(unet, "unet", [Applied(file, 1.0)])
+    away = adapted(unet, "unet", [Applied(file, 1.0), Applied(file, -1.0)])
     for key, master in ((k, dict(unet.named_parameters())[k]) for k in once):
         np.testing.assert_allclose(twice[key], once[key], atol=1e-6)
         np.testing.assert_allclose(away[key], master, atol=1e-6)
@@ -152,9 +153,9 @@ def test_a_stack_adds_up_and_opposites_cancel(library: Any) -> None:
     ("tensors", "sentence"),
     [
         ({"lora_unet_nowhere.lora_down.weight": (2, 4), "lora_unet_nowhere.lora_up.weight": (4, 2)}, "does not have"),
-        ({"lora_unet_a.hada_w1_a": (2, 2)}, "it is a LoHa"),
-        ({"lora_unet_a.lokr_w1": (2, 2)}, "it is a LoKr"),
-        ({"lora_unet_a.dora_scale": (2, 2)}, "it is a DoRA"),
+        ({"lora_unet_a.hada_w1_a": (2, 2)}, "is not whole"),
+        ({"lora_unet_a.oft_blocks": (2, 2)}, "is an OFT"),
+        ({"lora_unet_a.dora_scale": (2, 2)}, "is not whole"),
         ({"lora_unet_a.lora_down.weight": (2, 2)}, "is not whole"),
         ({"model.weight": (2, 2)}, "belongs to no LoRA layout"),
     ],
@@ -173,7 +174,7 @@ def test_a_lora_that_does_not_fit_is_one_sentence(
 def test_a_pickle_is_never_read(tmp_path: Path) -> None:
     (tmp_path / "x.pt").write_bytes(b"cposix\nsystem\n")
     with pytest.raises(UnsafeModel, match="safetensors only"):
-        read_lora(tmp_path / "x.pt")
+        read_adapter(tmp_path / "x.pt")
 
 
 def test_a_missing_lora_is_named(library: Any) -> None:
