@@ -32,8 +32,11 @@ _DEFAULTS = {"sd3": "3.5-large", "flux": "dev", "flux2": "dev"}
 
 
 def config_of(family: str, variant: str, part: str) -> dict[str, Any]:
-    """The configuration of a part: config.json, or scheduler_config.json for "scheduler". Raises UnknownChoice."""
-    return dict(_read(family, variant, part))
+    """The configuration of a part: config.json, or scheduler_config.json for "scheduler". Raises UnknownChoice.
+
+    `variant` is a folder's name or as engine.models.identify words it ("3.5 medium", "klein 4B"; "" is the usual one).
+    """
+    return dict(_read(family, variant.lower().replace(" ", "-") or default_variant(family), part))
 
 
 @cache
