@@ -25,7 +25,8 @@ from ui.graph_canvas.sockets import colour_of
 
 NEAR, FAR = 0.45, 0.18
 READABLE = 0.3  # below it a title would be smaller than 5 pixels
-FRESH_PICTURES = 10  # new node pictures in one frame while zooming; the others come when it rests
+FRESH_PICTURES = 4  # new node pictures in one frame while zooming; the others come when it rests
+FRESH_PIXELS = 600_000  # and no more than these many pixels of them
 DOTS = 40.0  # scene pixels between the dots of the ground
 Band = Literal["near", "middle", "far"]
 
@@ -105,7 +106,7 @@ class FramePainter:
 
     def _wires(self, painter: QPainter, area: QRectF, scale: float) -> None:
         table = self.scene.table
-        rows = table.visible(area)
+        rows = table.crossing(area, 3.0 + 2.0 / scale)
         if not len(rows):
             return
         kinds = table.kind_of_rows(rows)
@@ -138,7 +139,7 @@ class FramePainter:
 
     def _wire_pen(self, kind: str, scale: float, width: float) -> QPen:
         pen = QPen(colour_of(kind))
-        pen.setCapStyle(Qt.PenCapStyle.RoundCap)
+        pen.setCapStyle(Qt.PenCapStyle.FlatCap)
         if scale >= NEAR:
             pen.setWidthF(max(width, 1.5 / scale))
         else:
@@ -151,7 +152,7 @@ class FramePainter:
     def _paint_near(
         self, painter: QPainter, items: Sequence[NodeItem], transform: QTransform, scale: float, ratio: float, moving: bool
     ) -> bool:
-        fresh, stale = 0, False
+        fresh, pixels, stale = 0, 0.0, False
         states, previews, selected = self.scene.states, self.scene.previews, self.scene.selected
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
         for item in items:
@@ -162,7 +163,8 @@ class FramePainter:
             fade = self.faded and name not in self.reachable
             if fade:
                 painter.setOpacity(0.35)
-            if picture is None and moving and fresh >= FRESH_PICTURES:
+            size = item.layout.width * item.layout.height * (scale * ratio) ** 2
+            if picture is None and moving and (fresh >= FRESH_PICTURES or pixels + size > FRESH_PIXELS):
                 stale = True
                 old = self.pictures.any_of(name, item.version) or self._sprite(item, scale, ratio)
                 box = QRectF(x - MARGIN, y - MARGIN, item.layout.width + 2 * MARGIN, item.layout.height + 2 * MARGIN)
@@ -170,7 +172,7 @@ class FramePainter:
                 painter.drawPixmap(box, old, QRectF(old.rect()))
             else:
                 if picture is None:
-                    fresh += 1
+                    fresh, pixels = fresh + 1, pixels + size
                     picture = self.pictures.make(name, stamp, lambda i=item: self._picture(i, scale, ratio))  # type: ignore[misc]
                 place = transform.map(QPointF(x - MARGIN, y - MARGIN))
                 painter.setWorldTransform(_PLAIN)

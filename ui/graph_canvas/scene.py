@@ -20,6 +20,7 @@ from ui.graph_canvas.node_item import FURTHEST, NodeItem, place_of
 from ui.graph_canvas.states import IDLE, NodeState
 from ui.graph_canvas.wires import Ends, WireTable, bounds_of
 
+EVERYWHERE = QRectF(-FURTHEST - 1e5, -FURTHEST - 1e5, 2 * FURTHEST + 2e5, 2 * FURTHEST + 2e5)
 _TOUCHES = Qt.ItemSelectionMode.IntersectsItemBoundingRect
 
 
@@ -38,7 +39,7 @@ class GraphScene(QGraphicsScene):
     changed_nodes = Signal(object)
 
     def __init__(self, document: GraphDocument) -> None:
-        super().__init__(-FURTHEST - 1e5, -FURTHEST - 1e5, 2 * FURTHEST + 2e5, 2 * FURTHEST + 2e5)
+        super().__init__()
         self.document = document
         self.items_by_id: dict[str, NodeItem] = {}
         self.table = WireTable()
@@ -65,6 +66,7 @@ class GraphScene(QGraphicsScene):
         graph, schemas = self.document.graph, self.document.schemas
         for name, node in nodes.items():
             self._add(name, schemas.of(graph, node))
+        self._fit_index()
         self.table.set_many(self._ends(self.document.wires()))
         self.selected &= self.items_by_id.keys()
         self._touch_all()
@@ -105,6 +107,8 @@ class GraphScene(QGraphicsScene):
         if change.subgraphs:
             stale += self._refresh_schemas()
         stale += self._rewire(change)
+        if not self.sceneRect().contains(self._extent(change.added | change.moved)):
+            self._fit_index()
         gone = self.selected - self.items_by_id.keys()
         self.selected -= gone
         self.revision += 1
@@ -121,6 +125,19 @@ class GraphScene(QGraphicsScene):
         item = NodeItem(node, schema, layout_of(node, schema))
         self.items_by_id[name] = item
         self.addItem(item)
+
+    def _extent(self, names: frozenset[str]) -> QRectF:
+        corners = [self.items_by_id[name].corner for name in names if name in self.items_by_id]
+        if not corners:
+            return self.sceneRect()
+        xs, ys = zip(*corners, strict=True)
+        return QRectF(QPointF(min(xs), min(ys)), QPointF(max(xs), max(ys)))
+
+    def _fit_index(self) -> None:
+        """Let the tree of places divide what there is: over the whole canvas it would be one leaf."""
+        box = self.bounds()
+        if not self.sceneRect().contains(box) or self.sceneRect().isEmpty():
+            self.setSceneRect(box.adjusted(-2000, -2000, 2000, 2000))
 
     def _refresh_schemas(self) -> list[QRectF]:
         """A subgraph's sockets may be others now: lay its instances out again."""
@@ -303,4 +320,4 @@ class GraphScene(QGraphicsScene):
 
     def _touch_all(self) -> None:
         self.revision += 1
-        self.dirty.emit(self.sceneRect())
+        self.dirty.emit(EVERYWHERE)

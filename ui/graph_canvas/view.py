@@ -27,7 +27,7 @@ from PySide6.QtWidgets import QFrame, QGraphicsView
 
 from ui import theme
 from ui.graph_canvas.passes import FramePainter
-from ui.graph_canvas.scene import GraphScene
+from ui.graph_canvas.scene import EVERYWHERE, GraphScene
 
 if TYPE_CHECKING:
     from ui.graph_canvas.tools.pointer import Pointer
@@ -42,13 +42,13 @@ class GraphView(QGraphicsView):
     """Signals speak in scene pixels.
 
     moved          another part of the canvas is seen
-    search_wanted  (scene place): find a node to put there
+    search_wanted  (scene place, LooseEnd or None): find a node to put there, and to wire to the loose end
     menu_wanted    (global place, scene place)
     dropped        a QDropEvent of files or text
     """
 
     moved = Signal()
-    search_wanted = Signal(QPointF)
+    search_wanted = Signal(QPointF, object)
     menu_wanted = Signal(QPoint, QPointF)
     edit_wanted = Signal(str, str)  # node, input: a person wants to change this value
     open_wanted = Signal(str)  # node: a double click on its title
@@ -58,6 +58,7 @@ class GraphView(QGraphicsView):
     def __init__(self, scene: GraphScene) -> None:
         super().__init__(scene)
         self.graph = scene
+        self.setSceneRect(EVERYWHERE)
         self.frames = FramePainter(scene)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -165,12 +166,18 @@ class GraphView(QGraphicsView):
 
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self.viewport())
-        rect = event.rect()
-        painter.fillRect(rect, self.frames.ground)
         transform = self.viewportTransform()
         inverse, _ = transform.inverted()
-        area = inverse.mapRect(QRectF(rect))
-        stale = self.frames.paint(painter, transform, area, self.devicePixelRatioF(), moving=self._moving)
+        ratio, stale = self.devicePixelRatioF(), False
+        region = event.region()
+        # A pan uncovers two thin strips; their bounding box would be everything.
+        parts = list(region) if region.rectCount() <= 3 else [event.rect()]
+        for rect in parts:
+            painter.resetTransform()
+            painter.setClipRect(rect)
+            painter.fillRect(rect, self.frames.ground)
+            stale |= self.frames.paint(painter, transform, inverse.mapRect(QRectF(rect)), ratio, moving=self._moving)
+        painter.setClipping(False)
         if stale and not self._rest.isActive():
             self._rest.start()
         if self.pointer is not None:

@@ -17,6 +17,7 @@ from PySide6.QtGui import QPainterPath
 from studio_app.documents.graph_document import Wire
 
 _SAMPLES = 24  # points along a wire that hit tests look at
+_PRECISE = 400  # wires, beyond which the closer look costs more than it saves
 _KEPT = 4096  # paths remembered
 Ends = tuple[float, float, float, float]  # x, y of the output; x, y of the input
 
@@ -35,6 +36,7 @@ class WireTable:
         self.kinds: list[str] = []
         self._kind_numbers: dict[str, int] = {}
         self._ends: NDArray[np.float64] = np.full((256, 4), np.nan)
+        self._boxes: NDArray[np.float64] = np.full((4, 256), np.nan)  # left, top, right, bottom of each curve
         self._kind: NDArray[np.int16] = np.zeros(256, np.int16)
         self._free: list[int] = []
         self._used = 0
@@ -49,6 +51,7 @@ class WireTable:
 
     def set_many(self, items: Iterable[tuple[Wire, Ends, str]]) -> None:
         """Add wires or move those that are there."""
+        rows, ends_of = [], []
         for wire, ends, kind in items:
             row = self.rows.get(wire)
             if row is None:
@@ -58,8 +61,17 @@ class WireTable:
                 self._touching.setdefault(wire.target, set()).add(wire)
             else:
                 self._paths.pop(row, None)
-            self._ends[row] = ends
+            rows.append(row)
+            ends_of.append(ends)
             self._kind[row] = self._number(kind)
+        if rows:
+            placed = np.array(ends_of)
+            reach = bend(placed[:, 0], placed[:, 2], placed[:, 1], placed[:, 3])
+            self._ends[rows] = placed
+            self._boxes[0, rows] = np.minimum(placed[:, 0], placed[:, 2]) - reach
+            self._boxes[1, rows] = np.minimum(placed[:, 1], placed[:, 3])
+            self._boxes[2, rows] = np.maximum(placed[:, 0], placed[:, 2]) + reach
+            self._boxes[3, rows] = np.maximum(placed[:, 1], placed[:, 3])
         self.revision += 1
 
     def remove(self, wire: Wire) -> None:
@@ -69,7 +81,7 @@ class WireTable:
             self._touching[wire.source].discard(wire)
             self._touching[wire.target].discard(wire)
             self._paths.pop(row, None)
-            self._ends[row] = np.nan  # never found again: comparisons with NaN are false
+            self._boxes[:, row] = np.nan  # never found again: comparisons with NaN are false
             self._free.append(row)
             self.revision += 1
 
@@ -78,6 +90,7 @@ class WireTable:
             return self._free.pop()
         if self._used == len(self._ends):
             self._ends = np.concatenate([self._ends, np.full_like(self._ends, np.nan)])
+            self._boxes = np.concatenate([self._boxes, np.full_like(self._boxes, np.nan)], axis=1)
             self._kind = np.concatenate([self._kind, np.zeros_like(self._kind)])
         self._used += 1
         return self._used - 1
@@ -101,15 +114,26 @@ class WireTable:
 
     def visible(self, area: QRectF) -> NDArray[np.intp]:
         """The rows whose wire may touch `area`."""
-        ends = self._ends[: self._used]
-        low = np.minimum(ends[:, :2], ends[:, 2:])
-        high = np.maximum(ends[:, :2], ends[:, 2:])
-        reach = bend(ends[:, 0], ends[:, 2], ends[:, 1], ends[:, 3])
+        left, top, right, bottom = self._boxes[:, : self._used]
         inside = (
-            (low[:, 0] - reach <= area.right()) & (high[:, 0] + reach >= area.left())
-            & (low[:, 1] <= area.bottom()) & (high[:, 1] >= area.top())
+            (left <= area.right()) & (right >= area.left()) & (top <= area.bottom()) & (bottom >= area.top())
         )  # fmt: skip
         return np.flatnonzero(inside)
+
+    def crossing(self, area: QRectF, width: float) -> NDArray[np.intp]:
+        """As `visible`, but only those whose curve, `width` wide, does run through `area`. Worth its price where
+        painting is dear: a stroke costs as much when all of it is clipped away."""
+        rows = self.visible(area)
+        if not len(rows) or len(rows) > _PRECISE:
+            return rows
+        points = sampled(self._ends[rows])
+        start, end = points[:, :-1], points[:, 1:]
+        low, high = np.minimum(start, end) - width, np.maximum(start, end) + width
+        inside = (
+            (low[..., 0] <= area.right()) & (high[..., 0] >= area.left())
+            & (low[..., 1] <= area.bottom()) & (high[..., 1] >= area.top())
+        )  # fmt: skip
+        return rows[inside.any(axis=1)]
 
     def all_rows(self) -> NDArray[np.intp]:
         return np.array(sorted(self.wires), np.intp)
