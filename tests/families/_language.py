@@ -44,7 +44,8 @@ def write_qwen3(folder: Path, words: int, layers: int = 3, *, whole: bool = True
 
     config = Qwen3Config(
         vocab_size=words, hidden_size=WIDTH, intermediate_size=2 * WIDTH, num_hidden_layers=layers,
-        num_attention_heads=4, num_key_value_heads=2, head_dim=8, max_position_embeddings=4096,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=8, max_position_embeddings=4096, bos_token_id=1,
+        eos_token_id=2,
     )  # fmt: skip
     (Qwen3ForCausalLM(config) if whole else Qwen3Model(config)).save_pretrained(folder)
 
@@ -55,7 +56,8 @@ def write_qwen25_vl(folder: Path, vocabulary: dict[str, int]) -> None:
 
     text: dict[str, Any] = {
         "vocab_size": len(vocabulary), "hidden_size": WIDTH, "intermediate_size": 2 * WIDTH, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 4096,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 4096, "bos_token_id": 1,
+        "eos_token_id": 2,
         "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e6},
     }  # fmt: skip
     vision: dict[str, Any] = {

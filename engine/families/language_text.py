@@ -1,0 +1,55 @@
+"""Prompts through a language model (Qwen2.5-VL, Qwen3, Mistral): the person's words inside the model's own template.
+
+What a picture model reads are hidden states of the tokens, not an answer: the language model's head is never run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.func import functional_call
+
+from engine.models.adapters.apply import Weights
+
+
+@dataclass(frozen=True)
+class Words:
+    """Token ids [1, n] of a text in its template, the mask of those that are no padding, how many of them are the
+    person's own, and what did not fit."""
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    own: int
+    ignored: str
+
+
+def tokenised(tokenizer: Any, before: str, text: str, after: str, limit: int, *, padded: bool = False) -> Words:
+    """`before` + `text` + `after` as tokens, at most `limit`, cut off at the end as diffusers' pipelines cut it."""
+    options = {"padding": "max_length"} if padded else {}
+    whole = before + text + after
+    taken = tokenizer(whole, max_length=limit, truncation=True, return_tensors="pt", **options)
+    ids, mask = taken["input_ids"], taken["attention_mask"]
+    own = len(tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"])
+    everything = tokenizer(whole, truncation=False, verbose=False)["input_ids"]
+    tail = len(tokenizer(after, add_special_tokens=False)["input_ids"])
+    left = everything[limit : len(everything) - tail]
+    return Words(ids, mask, own, tokenizer.decode(left) if left else "")
+
+
+def hidden_states(
+    encoder: Any, inputs: Mapping[str, Any], layers: tuple[int, ...], weights: Weights
+) -> list[torch.Tensor]:  # fmt: skip
+    """The hidden states [1, n, width] of some layers: 0 is the words' own, −1 the last one's, normed.
+
+    encoder  the model, with or without its head
+    weights  of the encoder that stand in for its own
+    """
+    body, prefix = (encoder.model, "model.") if hasattr(encoder, "lm_head") else (encoder, "")
+    inner = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+    states = functional_call(
+        body, inner, (), {**inputs, "output_hidden_states": True, "use_cache": False, "return_dict": True}
+    ).hidden_states
+    return [states[layer] for layer in layers]
