@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,17 +35,33 @@ PAIR_RADIUS = 0.165
 _WANDER = 0.03
 
 
-def render(scene: Scene, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """`scene` as uint8 [size, size, 3], sRGB."""
+Place: TypeAlias = tuple[float, float, float]
+"""x, y and radius of a figure, as shares of the picture's edge."""
+
+
+def render(
+    scene: Scene, size: int, rng: np.random.Generator, places: Sequence[Place] | None = None
+) -> NDArray[np.uint8]:
+    """`scene` as uint8 [size, size, 3], sRGB. `places`: of its figures, instead of those that the scene asks for."""
     canvas = Canvas(size)
     if isinstance(scene, ShapesScene):
-        _draw_shapes(canvas, scene, rng)
+        _draw_shapes(canvas, scene, rng, places)
     else:
         draw_landscape(canvas, scene, rng)
     return canvas.picture()
 
 
-def _draw_shapes(canvas: Canvas, scene: ShapesScene, rng: np.random.Generator) -> None:
+def random_places(rng: np.random.Generator, figures: int) -> tuple[Place, ...]:
+    """Places anywhere in the picture for one or two figures, which do not touch."""
+    largest = 0.36 if figures == 1 else 0.24
+    while True:
+        radii = rng.uniform(0.11, largest, figures)
+        middles = [rng.uniform(1.15 * radius, 1 - 1.15 * radius, 2) for radius in radii]
+        if figures == 1 or float(np.hypot(*(middles[0] - middles[1]))) > 1.2 * float(radii.sum()):
+            return tuple((float(x), float(y), float(r)) for (x, y), r in zip(middles, radii, strict=True))
+
+
+def _draw_shapes(canvas: Canvas, scene: ShapesScene, rng: np.random.Generator, places: Sequence[Place] | None) -> None:
     background = COLOURS[scene.background]
     if scene.gradient:
         canvas.gradient(_vary(background, rng, 4), _vary(COLOURS[scene.gradient], rng, 4))
@@ -51,15 +69,18 @@ def _draw_shapes(canvas: Canvas, scene: ShapesScene, rng: np.random.Generator) -
         red, green, blue = _vary(background, rng, 5)
         light = (min(255, red + 10), min(255, green + 10), min(255, blue + 10))
         canvas.gradient(light, (max(0, red - 10), max(0, green - 10), max(0, blue - 10)))
+    wander = _WANDER if places is None else 0.0
+    for figure, (x, y, radius) in zip(scene.figures, places or _usual_places(scene, rng), strict=True):
+        dx, dy = (float(value) for value in rng.uniform(-wander, wander, 2))
+        draw_figure(canvas, figure.shape, x + dx, y + dy, radius, _vary(COLOURS[figure.colour], rng, 5))
+
+
+def _usual_places(scene: ShapesScene, rng: np.random.Generator) -> tuple[Place, ...]:
     if len(scene.figures) == 1:
         figure = scene.figures[0]
-        places: tuple[Point, ...] = (POSITIONS[figure.position],)
         radius = RADII[figure.size] * (1 + float(rng.uniform(-0.06, 0.06)))
-    else:
-        places, radius = RELATION_POSITIONS[scene.relation], PAIR_RADIUS
-    for figure, (x, y) in zip(scene.figures, places, strict=True):
-        dx, dy = (float(value) for value in rng.uniform(-_WANDER, _WANDER, 2))
-        draw_figure(canvas, figure.shape, x + dx, y + dy, radius, _vary(COLOURS[figure.colour], rng, 5))
+        return ((*POSITIONS[figure.position], radius),)
+    return tuple((x, y, PAIR_RADIUS) for x, y in RELATION_POSITIONS[scene.relation])
 
 
 def draw_figure(canvas: Canvas, shape: str, x: float, y: float, radius: float, colour: Colour) -> None:
