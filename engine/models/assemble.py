@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from engine.contracts.errors import InvalidDocument, clip
+from engine.graph import interruption
 from engine.models import fp8
 from engine.models.layouts.rule import Placement, apply
 from engine.models.weights import Weights
@@ -61,9 +63,11 @@ def fill(
     """
     weights.read_ahead(placements)
     targets = {name: tensor.shape for name, tensor in _targets(module)}
+    placed = {source: [_resolved(item, targets) for item in listed] for source, listed in placements.items()}
     high = _kept_high(module, dtype)
     filled: set[str] = set()
-    for source, listed in placements.items():
+    for source, listed in placed.items():
+        interruption.check()
         _place(module, weights, source, listed, targets, device, dtype, high, keep, what)
         filled.update(placement.target for placement in listed)
     _tie(module)
@@ -94,6 +98,12 @@ def same_names(module: Any, weights: Weights) -> Placements | None:
             reached.add(target)
     tied = {name for name in targets if name in (getattr(module, "_tied_weights_keys", None) or {})}
     return known if targets - reached <= tied else None
+
+
+def _resolved(placement: Placement, targets: Mapping[str, torch.Size]) -> Placement:
+    """The placement with its target as this version of the class spells it."""
+    name = next((name for name in _spellings(placement.target) if name in targets), placement.target)
+    return placement if name == placement.target else replace(placement, target=name)
 
 
 def _spellings(name: str) -> Iterable[str]:

@@ -106,7 +106,7 @@ def check_safe(path: Path) -> None:
         if suffix in PICKLED:
             raise _unsafe(path, f"{name} is a pickle, which can run code when opened", "Convert it to safetensors")
         if suffix == ".json" and file.is_file():
-            _check_config(path, name, read_config(file, any_json=True))
+            check_config(path, name, read_config(file, any_json=True))
 
 
 def _inside_cache(link: Path, root: Path) -> bool:
@@ -116,7 +116,8 @@ def _inside_cache(link: Path, root: Path) -> bool:
     return target.is_relative_to(root.resolve()) or target.is_relative_to(blobs)
 
 
-def _check_config(path: Path, name: str, config: Any) -> None:
+def check_config(path: Path, name: str, config: Any) -> None:
+    """Raises UnsafeModel when a configuration asks to run code."""
     if not isinstance(config, dict):
         return
     for key in ("auto_map", "custom_pipeline", "custom_pipelines", "trust_remote_code"):

@@ -110,14 +110,14 @@ def _by_library(folder: Path, class_name: str, weights: Weights, device: torch.d
     return module.eval().to(device)
 
 
-def tokenizer(folder: Path, class_name: str) -> Any:
-    """A tokenizer or processor of transformers from a folder of its own. Raises MissingModel."""
+def tokenizer(folder: Path, class_name: str, **told: Any) -> Any:
+    """A tokenizer or processor of transformers from a folder of its own, `told` more. Raises MissingModel."""
     import transformers
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
-            return getattr(transformers, class_name).from_pretrained(folder, local_files_only=True)
+            return getattr(transformers, class_name).from_pretrained(folder, local_files_only=True, **told)
     except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
         raise MissingModel(
             f"the {folder.name} can't be read ({clip(str(error), 160)})", where=str(folder),

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 
-from engine.families.protocol import Family
+from engine.families.protocol import Autoencoder
 
 PREVIEW_PICTURES = 4
 
@@ -23,7 +23,7 @@ class PreviewMap:
     bias: npt.NDArray[np.float32]
 
     @classmethod
-    def fitted(cls, family: Family) -> PreviewMap:
+    def fitted(cls, family: Autoencoder) -> PreviewMap:
         """Fit on soft random colour fields: encode them, and regress each cell's mean colour on its latent."""
         factor = family.latent_space.factor
         generator = torch.Generator("cpu").manual_seed(0)
@@ -36,6 +36,11 @@ class PreviewMap:
         design = np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
         solution = np.linalg.lstsq(design, wanted, rcond=None)[0].astype(np.float32)
         return cls(solution[:-1], solution[-1])
+
+    @classmethod
+    def plain(cls, channels: int) -> PreviewMap:
+        """Shades of grey by the mean of the channels: for latents whose autoencoder is not here."""
+        return cls(np.full((channels, 3), 0.5 / channels**0.5, np.float32), np.full(3, 0.5, np.float32))
 
     def frame(self, latents: torch.Tensor) -> npt.NDArray[np.uint8]:
         """uint8 [H, W, 3]: up to four pictures of latents [B, C, h, w], side by side in a square, one pixel a cell."""

@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import torch
 
-from engine.contracts.errors import InvalidRequest
+from engine.contracts.errors import BadInput, InvalidRequest, MissingModel, TesseraError
 from engine.contracts.references import ModelRef
-from engine.families.autoencoder import KLAutoencoder
 from engine.families.protocol import Autoencoder, Family
 from engine.families.table import family_class
 from engine.graph import interruption
-from engine.graph.values import ModelHandle, TextEncoderHandle, VAEHandle
-from engine.models.adapters.read import read_adapter
-from engine.models.denoiser_family import cannot_run, denoiser_family, title_of
-from engine.models.fingerprint import ModelInfo, identify_folder
+from engine.graph.values import ModelHandle, Patch, TextEncoderHandle, VAEHandle
+from engine.models import fp8, sources
+from engine.models.contents import read_contents
+from engine.models.family_parts import FAMILY_PARTS
+from engine.models.fingerprint import ModelInfo
 from engine.models.interruptible import watch_layers
-from engine.models.loading import bytes_of, load_controlnet, load_part, load_vae
-from engine.models.lora import fingerprint_of
+from engine.models.loading import bytes_of
+from engine.models.others import OTHERS
+from engine.models.sources import Source
 from engine.sampling.previews import PreviewMap
 
 DEFAULT_BUDGET = 12 * 1024**3
-_OTHERS: dict[str, Callable[[Path, torch.device, torch.dtype], Any]] = {
-    "lora": lambda path, device, dtype: read_adapter(path),
-    "vae": load_vae,
-    "controlnet": load_controlnet,
-}
+Key: TypeAlias = tuple[str, ...]
+Stamp: TypeAlias = tuple[int, ...]
 
 
 class Locator(Protocol):
@@ -42,18 +40,23 @@ class Locator(Protocol):
 
 
 class Session:
-    """Gives families by reference; keeps loaded parts, least recently used out first, within `budget_bytes`."""
+    """Gives families by reference; keeps loaded parts, least recently used out first, within `budget_bytes`.
+
+    A part is kept by its content: two models with the same text encoder or autoencoder load it once.
+    """
 
     def __init__(self, models: Locator, device: str = "cpu", budget_bytes: int = DEFAULT_BUDGET) -> None:
         self._models = models
         self._device = torch.device(device)
-        self._dtype = torch.float32 if self._device.type == "cpu" else torch.float16
         self._budget = budget_bytes
-        self._infos: dict[Path, tuple[tuple[int, ...], ModelInfo]] = {}
-        self._parts: OrderedDict[tuple[str, str], Any] = OrderedDict()
-        self._sizes: dict[tuple[str, str], int] = {}
-        self._families: dict[str, Family] = {}
+        self._infos: dict[Path, tuple[Stamp, ModelInfo]] = {}
+        self._prints: dict[Path, tuple[Stamp, str]] = {}
+        self._sources: dict[tuple[Any, ...], Source] = {}
+        self._families: dict[tuple[Any, ...], Family] = {}
+        self._parts: OrderedDict[Key, Any] = OrderedDict()
+        self._sizes: dict[Key, int] = {}
         self._previews: dict[str, PreviewMap] = {}
+        self._decoders: dict[str, Autoencoder] = {}
 
     @property
     def device(self) -> torch.device:
@@ -64,87 +67,154 @@ class Session:
         """Bytes of weights that are loaded now."""
         return sum(self._sizes.values())
 
+    def dtype_for(self, family: str) -> torch.dtype:
+        """The type a family runs in: float32 on the CPU; on a card float16 for the U-Nets, bfloat16 for the others."""
+        if self._device.type == "cpu":
+            return torch.float32
+        return torch.float16 if FAMILY_PARTS[family].half else torch.bfloat16
+
     def locate(self, ref: ModelRef) -> Path:
         """Where the file or folder of a model is. Raises MissingModel."""
         return self._models.locate(ref)
 
     def identify(self, ref: ModelRef) -> ModelInfo:
-        """What the referenced model is. Raises MissingModel, UnsafeModel, InvalidDocument or BadInput."""
-        folder = self._models.locate(ref)
-        if ref.kind != "checkpoint" or folder.is_file():
-            raise cannot_run(*_described(ref, folder))
-        stamp = _stamp(folder)
-        known = self._infos.get(folder)
+        """What the referenced checkpoint is. Raises MissingModel, UnsafeModel, InvalidDocument or BadInput."""
+        path = self._models.locate(ref)
+        stamp = _stamp(path)
+        known = self._infos.get(path)
         if known is None or known[0] != stamp:
-            known = self._infos[folder] = (stamp, identify_folder(folder))
+            known = self._infos[path] = (stamp, sources.identify_checkpoint(path))
         return known[1]
 
-    def family(self, ref: ModelRef) -> Family:
+    def family(self, ref: ModelRef, patches: Sequence[Patch] = ()) -> Family:
         """The referenced model, ready to run; its parts load as they are used."""
+        if ref.kind == "diffusion_model":
+            return self._family((ref.kind,), {ref: self._models.locate(ref)}, sources.of_diffusion_model, patches)
+        if ref.kind != "checkpoint":
+            raise InvalidRequest(f"“{ref.name}” is a {ref.kind.replace('_', ' ')}, not a checkpoint", where="model")
         info = self.identify(ref)
-        found = self._families.get(info.fingerprint)
-        if found is None:
-            build = family_class(info.family)
-            found = build(lambda part: self._part(info, part), self._device, self._dtype, f"“{info.name}”", self.other)
-            self._families[info.fingerprint] = found
-        return found
+        key = (info.fingerprint, _kept(patches))
+        if key not in self._families:
+            self._families[key] = self._built(sources.of_checkpoint(info), _kept(patches))
+        return self._families[key]
 
     def denoiser(self, handle: ModelHandle) -> Family:
         """The family whose denoiser a handle stands for."""
-        return self.family(handle.weights)
+        return self.family(handle.weights, handle.patches)
 
     def text(self, handle: TextEncoderHandle) -> Family:
-        """The family whose text encoders a handle stands for."""
-        return self.family(handle.weights)
+        """The family whose text encoders a handle stands for: a checkpoint's own, or those of files beside it."""
+        if handle.weights.kind != "text_encoder":
+            return self.family(handle.weights)
+        refs = (handle.weights, *handle.more)
 
-    def autoencoder(self, handle: VAEHandle) -> Autoencoder:
-        """The autoencoder of a handle: a checkpoint's own, or one loaded apart."""
+        def source(paths: Sequence[Path]) -> Source:
+            return sources.of_text_encoders(paths, handle.family)
+
+        return self._family(("text", handle.family), {ref: self._models.locate(ref) for ref in refs}, source, ())
+
+    def autoencoder(self, handle: VAEHandle, space: str = "") -> Autoencoder:
+        """The autoencoder of a handle: a checkpoint's own, or one loaded apart.
+
+        space  whose latents it is to decode, where they are known: the files of several families look alike
+        """
         ref = handle.weights
         if ref.kind != "vae":
-            return self.family(ref)
-        return KLAutoencoder(lambda part: self.other(ref), self._device)
+            found: Autoencoder = self.family(ref)
+        else:
+
+            def source(paths: Sequence[Path]) -> Source:
+                return sources.of_vae(paths[0], handle.family, space)
+
+            found = self._family(("vae", handle.family, space), {ref: self._models.locate(ref)}, source, ())
+        self._decoders[found.latent_space.id] = found
+        return found
 
     def other(self, ref: ModelRef) -> Any:
-        """What is loaded by itself: the tensors of a LoRA, the module of a ControlNet or of an autoencoder."""
+        """What is loaded by itself: the tensors of a LoRA, the module of a ControlNet…"""
         path = self._models.locate(ref)
-        key = (self.fingerprint(ref), ref.kind)
-        load = _OTHERS.get(ref.kind)
+        load = OTHERS.get(ref.kind)
         if load is None:
             raise InvalidRequest(f"this studio can't load a model of kind {ref.kind} yet", where=ref.name)
-        return self._kept(key, lambda: load(path, self._device, self._dtype))
+        family = "sd15" if self._device.type == "cpu" else sources.family_at(path)
+        dtype = self.dtype_for(family if family in FAMILY_PARTS else "sd15")
+        return self._load((self.fingerprint(ref), ref.kind), lambda: load(path, self._device, dtype))
 
     def fingerprint(self, ref: ModelRef) -> str:
         """What tells the file or folder behind a reference from others, also from another of the same name."""
         path = self._models.locate(ref)
-        if path.is_file() and path.suffix.lower() == ".safetensors":
-            return fingerprint_of(path)
-        return hashlib.sha256(f"{path.absolute()}{_stamp(path)}".encode()).hexdigest()
+        stamp = _stamp(path)
+        known = self._prints.get(path)
+        if known is None or known[0] != stamp:
+            found = (
+                read_contents(path).fingerprint
+                if path.is_file()
+                else hashlib.sha256(f"{path.absolute()}{stamp}".encode()).hexdigest()
+            )
+            known = self._prints[path] = (stamp, found)
+        return known[1]
 
     def preview_map(self, ref: ModelRef) -> PreviewMap:
-        """The cheap latent → RGB map of the model's autoencoder, fitted on first use."""
-        key = self.identify(ref).fingerprint
-        if key not in self._previews:
-            self._previews[key] = PreviewMap.fitted(self.family(ref))
-        return self._previews[key]
+        """The cheap latent → RGB map of the model's autoencoder, fitted on first use.
+
+        For a diffusion model without one: of the autoencoder that was last used for such latents.
+        """
+        family = self.family(ref)
+        space = family.latent_space
+        if space.id not in self._previews:
+            try:
+                self._previews[space.id] = PreviewMap.fitted(family)
+            except MissingModel:
+                other = self._decoders.get(space.id)
+                if other is None:
+                    return PreviewMap.plain(space.channels)
+                self._previews[space.id] = PreviewMap.fitted(other)
+        return self._previews[space.id]
 
     def warm(self, ref: ModelRef) -> None:
         """Load every part of a model now, so that the first picture does not wait for it."""
         info = self.identify(ref)
-        for part in ("tokenizer", "text_encoder", "scheduler", "unet", "vae"):
-            self._part(info, part)
+        source = sources.of_checkpoint(info)
+        for part in (*FAMILY_PARTS[info.family].classes, "scheduler"):
+            if source.has(part):
+                self._part(source, part, None)
 
     def free(self) -> None:
         """Let go of every loaded part."""
-        self._parts.clear()
-        self._sizes.clear()
-        self._families.clear()
+        for kept in (self._parts, self._sizes, self._families, self._sources, self._decoders):
+            kept.clear()  # type: ignore[attr-defined]
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _part(self, info: ModelInfo, part: str) -> Any:
-        return self._kept((info.fingerprint, part), lambda: load_part(info.path, part, self._device, self._dtype))
+    def _family(
+        self, kind: Key, files: Mapping[ModelRef, Path], make: Callable[[Sequence[Path]], Source],
+        patches: Sequence[Patch],
+    ) -> Family:  # fmt: skip
+        """A family over files; read again when one of them changes."""
+        paths = tuple(files.values())
+        key = (kind, *((path, _stamp(path)) for path in paths))
+        if key not in self._sources:
+            self._sources[key] = make(paths)
+        if (key, _kept(patches)) not in self._families:
+            self._families[key, _kept(patches)] = self._built(self._sources[key], _kept(patches))
+        return self._families[key, _kept(patches)]
 
-    def _kept(self, key: tuple[str, str], load: Callable[[], Any]) -> Any:
+    def _built(self, source: Source, keep: torch.dtype | None) -> Family:
+        build = family_class(source.family)
+        made: Family = build(
+            lambda part: self._part(source, part, keep), self._device, self.dtype_for(source.family), source.title,
+            self.other,
+        )  # fmt: skip
+        return made
+
+    def _part(self, source: Source, part: str, keep: torch.dtype | None) -> Any:
+        if part != FAMILY_PARTS[source.family].denoiser:
+            keep = None
+        dtype = self.dtype_for(source.family)
+        key = (*source.key(part), str(dtype), str(keep))
+        return self._load(key, lambda: source.load(part, self._device, dtype, keep))
+
+    def _load(self, key: Key, load: Callable[[], Any]) -> Any:
         if key in self._parts:
             self._parts.move_to_end(key)
             return self._parts[key]
@@ -158,17 +228,24 @@ class Session:
         return loaded
 
 
-def _described(ref: ModelRef, path: Path) -> tuple[str, str, str]:
-    """(what it is, its name, what of it can't be run) of a model that no family here loads."""
-    if ref.kind == "checkpoint":
-        return "the checkpoint", ref.name, "checkpoints in one file"
-    if ref.kind == "diffusion_model":
-        family = denoiser_family(path)
-        return "the diffusion model", ref.name, f"{title_of(family)} from a file of its own" if family else "such files"
-    return f"the {ref.kind.replace('_', ' ')}", ref.name, f"a {ref.kind.replace('_', ' ')} apart from its checkpoint"
+def _kept(patches: Sequence[Patch]) -> torch.dtype | None:
+    """The eight-bit type that the last "dtype" patch asks for."""
+    asked = [str(dict(patch.settings)["dtype"]) for patch in patches if patch.kind == "dtype"]
+    if not asked:
+        return None
+    if asked[-1] not in fp8.CHOICES:
+        raise BadInput(f"weights can't be kept as “{asked[-1]}”", where="dtype",
+                       fix=f"Use one of: {', '.join(fp8.CHOICES)}")  # fmt: skip
+    return fp8.CHOICES[asked[-1]]
 
 
-def _stamp(folder: Path) -> tuple[int, ...]:
-    """Changes when a file of the folder is written, so that a replaced model is read anew."""
-    files = [file for file in folder.glob("**/*") if file.is_file()] if folder.is_dir() else []
-    return tuple(sorted(file.stat().st_mtime_ns ^ file.stat().st_size for file in files))
+def _stamp(path: Path) -> Stamp:
+    """Changes when the file, or one of the folder, is written, so that a replaced model is read anew."""
+    try:
+        files = [file for file in path.glob("**/*") if file.is_file()] if path.is_dir() else [path]
+        return tuple(sorted(file.stat().st_mtime_ns ^ file.stat().st_size for file in files))
+    except OSError as error:
+        raise MissingModel("it can't be read", where=str(path), fix="Check the file and its permissions") from error
+
+
+__all__ = ["DEFAULT_BUDGET", "Locator", "Session", "TesseraError"]

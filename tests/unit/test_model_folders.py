@@ -169,7 +169,7 @@ def test_weights_that_do_not_fit_their_config_are_one_sentence(folder: Path) -> 
 def test_a_session_keeps_parts_within_its_budget(folder: Path) -> None:
     session = Session(_At(folder), budget_bytes=1)
     session.warm(ModelRef(name="x"))
-    assert len(session._parts) == 1
+    assert sum(size > 0 for size in session._sizes.values()) <= 1
     roomy = Session(_At(folder))
     roomy.warm(ModelRef(name="x"))
     assert len(roomy._parts) == 5
