@@ -44,10 +44,15 @@ HERE = Path(__file__).resolve().parent
 _seed: ContextVar[int] = ContextVar("seed", default=42)
 
 
+def seed() -> int:
+    """What both sides draw their noise from."""
+    return _seed.get()
+
+
 @contextlib.contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """While inside, both sides draw their noise from `seed`."""
-    token = _seed.set(seed)
+def seeded(number: int) -> Iterator[None]:
+    """While inside, both sides draw their noise from the seed `number`."""
+    token = _seed.set(number)
     try:
         yield
     finally:
@@ -142,14 +147,16 @@ class Tiny:
         for name, parameter in inspect.signature(kind.__init__).parameters.items():
             if name in more:
                 parts[name] = more[name]
-            elif self.index.get(name, (None, None))[1] is not None:
-                parts[name] = self._scheduler() if name == "scheduler" else self.module(name)
-            elif name in self.index and not isinstance(self.index[name], list):
+            elif isinstance(self.index.get(name, []), list):
+                has = self.index.get(name, (None, None))[1] is not None
+                if has:
+                    parts[name] = self._scheduler() if name == "scheduler" else self.module(name)
+                elif name == "requires_safety_checker":
+                    parts[name] = False
+                elif name not in ("self", "args", "kwargs") and parameter.default is inspect.Parameter.empty:
+                    parts[name] = None
+            else:
                 parts[name] = self.index[name]
-            elif name == "requires_safety_checker":
-                parts[name] = False
-            elif name not in ("self", "args", "kwargs") and parameter.default is inspect.Parameter.empty:
-                parts[name] = None
         made = kind(**parts)
         made.set_progress_bar_config(disable=True)
         return made
@@ -296,7 +303,7 @@ def sampled(
 
     model, _, vae = tiny.handles()
     latent = k_sampler(
-        tiny.ctx, model, positive, negative, latent, seed=_seed.get(), steps=settings.steps, cfg=settings.cfg,
+        tiny.ctx, model, positive, negative, latent, seed=seed(), steps=settings.steps, cfg=settings.cfg,
         sampler=settings.sampler, scheduler=settings.scheduler, denoise=strength,
     )  # fmt: skip
     return decode_image(tiny.ctx, vae, latent)
@@ -324,14 +331,21 @@ def run_pipeline(
     made = tiny.pipeline(class_name, **(parts or {}))
     taken = inspect.signature(made.__call__).parameters
     arguments = {name: value for name, value in arguments.items() if value is not None and name in taken}
-    return called(made, arguments)
+    result: Picture = called(made, arguments)
+    return result
 
 
-def called(pipeline: Any, arguments: Mapping[str, Any]) -> Picture:
-    """What a pipeline makes with our seed, as a float32 picture. Its own warnings are its own affair."""
+def called(pipeline: Any, arguments: Mapping[str, Any]) -> Any:
+    """What a pipeline makes with our seed, as a float32 picture; a tensor where `arguments` ask for the latent.
+
+    Its own warnings are its own affair.
+    """
+    generator = torch.Generator().manual_seed(seed())
     with same_randomness(), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        images = pipeline(**arguments, generator=torch.Generator().manual_seed(_seed.get()), output_type="pt").images
+        images = pipeline(**{"output_type": "pt", **arguments}, generator=generator).images
+    if arguments.get("output_type") == "latent":
+        return images
     made: Picture = images.permute(0, 2, 3, 1).float().numpy()
     return made
 
@@ -378,7 +392,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_index(folder: Path, pipeline: str, **more: Any) -> Path:
     """model_index.json over the parts that were written; `more` are the pipeline's own settings."""
     parts: dict[str, Any] = {}
-    for part in sorted(path for path in folder.iterdir() if path.is_dir() and path.name not in ("nets", "loras")):
+    for part in sorted(path for path in folder.iterdir() if path.is_dir()):
         for name, library in (
             ("scheduler_config.json", "diffusers"), ("config.json", ""), ("tokenizer_config.json", "transformers"),
             ("processor_config.json", "transformers"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.graph.node import NodeContext, node
 from engine.graph.values import Clip, Conditioning
-from engine.nodes.condition.several_encoders import LANE, Text, refusal
+from engine.nodes.condition.several_encoders import LANE, Text, encoded
 
 
 @node("condition.encode_text_sd3", category="Condition", outputs=("conditioning",), title="Encode text (SD3)",
@@ -19,4 +19,4 @@ def encode_text_sd3(
     clip_g: for the large CLIP encoder
     t5xxl: for the T5 encoder
     """
-    raise refusal(clip, ("sd3",))
+    return encoded(ctx, clip, {"clip_l": clip_l, "clip_g": clip_g, "t5xxl": t5xxl}, ("sd3",))

@@ -1,10 +1,15 @@
-"""The prompt of SDXL, with words of its own for each text encoder and the sizes it is told."""
+"""The prompts of SDXL and its refiner, with words of its own for each text encoder and the sizes they are told."""
 
 from __future__ import annotations
 
-from engine.graph.node import NodeContext, node
+from typing import Annotated
+
+from engine.graph.node import In, NodeContext, node
 from engine.graph.values import Clip, Conditioning
-from engine.nodes.condition.several_encoders import LANE, Edge, Text, refusal
+from engine.nodes.condition.several_encoders import LANE, Edge, Text, encoded
+from engine.nodes.condition.shape import each, with_extra
+
+FAMILIES = ("sdxl", "sdxl_refiner")
 
 
 @node("condition.encode_text_sdxl", category="Condition", outputs=("conditioning",), title="Encode text (SDXL)",
@@ -33,4 +38,29 @@ def encode_text_sdxl(
     text_g: for the large encoder
     text_l: for the small one
     """
-    raise refusal(clip, ("sdxl",))
+    entries = encoded(ctx, clip, {"clip_l": text_l, "clip_g": text_g}, FAMILIES)
+    size = (width, height, crop_w, crop_h, target_width, target_height)
+    return each(entries, lambda entry: with_extra(entry, "size", size))
+
+
+@node("condition.encode_text_sdxl_refiner", category="Condition", outputs=("conditioning",),
+      title="Encode text (SDXL refiner)", effects=LANE, search=("CLIPTextEncodeSDXLRefiner",))  # fmt: skip
+def encode_text_sdxl_refiner(
+    ctx: NodeContext,
+    clip: Clip,
+    aesthetic_score: Annotated[float, In(minimum=0.0, maximum=1000.0, step=0.01)] = 6.0,
+    width: Edge = 1024,
+    height: Edge = 1024,
+    text: Text = "",
+) -> Conditioning:
+    """A prompt for SDXL's refiner, with the score it was trained to be told.
+
+    clip: the refiner's text encoder
+    aesthetic_score: how fine the picture should be; 6 for what it should show, 2.5 for what it should not
+    width: of the picture
+    height: of the picture
+    text: what the picture should show
+    """
+    entries = encoded(ctx, clip, {"clip_g": text}, FAMILIES)
+    size = (width, height, 0, 0, width, height)
+    return each(entries, lambda entry: with_extra(with_extra(entry, "size", size), "aesthetic_score", aesthetic_score))

@@ -6,17 +6,43 @@ so is one whose family this studio does not run, each in one sentence.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from engine.contracts.errors import BadInput, InvalidRequest
+from engine.contracts.errors import clip as shortened
 from engine.contracts.node_schema import Effects
-from engine.graph.node import In
-from engine.graph.values import TextEncoderHandle
+from engine.graph.node import In, NodeContext
+from engine.graph.values import Conditioning, TextEncoderHandle
 from engine.models.denoiser_family import cannot_run, title_of
+from engine.prompts.grammar import parse
 
 LANE = Effects(parallel_safe=False)
 Text = Annotated[str, In(multiline=True)]
 Edge = Annotated[int, In(minimum=0, maximum=16384)]
+
+
+def encoded(
+    ctx: NodeContext, clip: TextEncoderHandle, text: Mapping[str, str], families: tuple[str, ...]
+) -> Conditioning:
+    """The prompt of `families` with words for each encoder ("clip_l", "clip_g", "t5xxl"), in the studio's grammar.
+
+    Says in the log what is not read. Raises InvalidRequest for text encoders of another family.
+    """
+    if clip.family not in families:
+        raise refusal(clip, families)
+    prompts = {encoder: parse(words) for encoder, words in text.items()}
+    found = ctx.session.text(clip).encode_text(prompts, clip.clip_skip, clip.patches)
+    for note in found.notes:
+        ctx.log(note, level="warning")
+    if found.ignored:
+        ctx.log(
+            f"The prompt has {found.tokens} tokens and this model reads {found.limit}; "
+            f"it does not see “{shortened(found.ignored)}”.",
+            level="warning",
+        )
+    entries: Conditioning = found.entries
+    return entries
 
 
 def refusal(clip: TextEncoderHandle, families: tuple[str, ...]) -> BadInput:
