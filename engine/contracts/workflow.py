@@ -159,10 +159,14 @@ class Subgraph(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class Workflow(Document):
-    """The one document that describes what is made. Never names a layer, a window or an absolute path."""
+    """The one document that describes what is made. Never names a layer, a window or an absolute path.
+
+    `id` tells a saved workflow from others, whatever its file is called; "" until it is first saved.
+    """
 
     format: ClassVar[str] = "tessera.workflow"
 
+    id: str = ""
     name: str = ""
     description: str = ""
     nodes: tuple[Node, ...] = ()

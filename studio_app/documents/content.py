@@ -69,7 +69,7 @@ class Touched:
 class Graph:
     """The nodes and groups of one level, with the wires out of each node and an order that shows circles."""
 
-    def __init__(self, nodes: Iterable[Node] = (), groups: tuple[Group, ...] = ()) -> None:
+    def __init__(self, groups: tuple[Group, ...] = ()) -> None:
         self.nodes: dict[str, Node] = {}
         self.groups = groups
         self.places: dict[str, int] = {}  # where each node stands in the document's own order
@@ -78,7 +78,6 @@ class Graph:
         self._next_place = 0
         self._numbers: dict[str, int] = {}
         self._frozen: tuple[Node, ...] | None = None
-        self.put((node, None) for node in nodes)
 
     def put(self, nodes: Iterable[tuple[Node, int | None]]) -> None:
         """Add nodes, each at a place in the document's order, or after all. Raises InvalidDocument; adds none then."""
@@ -200,17 +199,26 @@ class Graph:
 
 
 class Content:
-    """A whole open workflow: its graphs by subgraph id, and all that is not a node."""
+    """A whole open workflow: its graphs by subgraph id, and all that is not a node.
 
-    def __init__(self, workflow: Workflow) -> None:
+    `places` are those of the nodes by graph, as `places()` told them, where a journal goes on from them.
+    """
+
+    def __init__(self, workflow: Workflow, places: Mapping[str, Sequence[int]] | None = None) -> None:
+        given = places or {}
         self.head = workflow  # name, description, extra; its nodes are not looked at again
         self.form: tuple[FormField, ...] = workflow.form
         self.bookmarks: tuple[Bookmark, ...] = workflow.bookmarks
-        self.graphs: dict[str, Graph] = {MAIN: Graph(workflow.nodes, workflow.groups)}
+        self.graphs: dict[str, Graph] = {MAIN: _graph(workflow.nodes, workflow.groups, given.get(MAIN, ()))}
         self.subgraphs: dict[str, Subgraph] = {}  # sockets and names; the nodes in them are not looked at
         self._frozen: dict[str, Subgraph] = {}
         for subgraph in workflow.subgraphs:
-            self.put_subgraph(subgraph)
+            self.put_subgraph(subgraph, places=given.get(subgraph.id, ()))
+
+    def places(self) -> dict[str, list[int]]:
+        """Where the nodes of each graph stand in its order, for graphs where that is not simply 0, 1, 2, …"""
+        found = {name: [graph.places[n.id] for n in graph.frozen()] for name, graph in self.graphs.items()}
+        return {name: places for name, places in found.items() if places != list(range(len(places)))}
 
     def graph(self, name: str) -> Graph:
         """Raises InvalidDocument when there is no such subgraph."""
@@ -223,10 +231,7 @@ class Content:
         """Add a definition, at an index among the others; `places` are its nodes' where they had been told before."""
         if subgraph.id in self.subgraphs or not subgraph.id:
             raise InvalidDocument(f"two subgraphs have the id “{clip(subgraph.id)}”", fix="Give each an id of its own")
-        graph = Graph(groups=subgraph.groups)
-        given = places if len(places) == len(subgraph.nodes) else [None] * len(subgraph.nodes)
-        graph.put(zip(subgraph.nodes, given, strict=True))
-        self.graphs[subgraph.id] = graph
+        self.graphs[subgraph.id] = _graph(subgraph.nodes, subgraph.groups, places)
         others = list(self.subgraphs.items())
         others.insert(len(others) if at is None else at, (subgraph.id, subgraph))
         self.subgraphs = dict(others)
@@ -295,3 +300,10 @@ class Content:
         return (a.name, a.description, a.library, a.inputs, a.outputs, a.extra) == (
             b.name, b.description, b.library, b.inputs, b.outputs, b.extra,
         )  # fmt: skip
+
+
+def _graph(nodes: tuple[Node, ...], groups: tuple[Group, ...], places: Sequence[int]) -> Graph:
+    graph = Graph(groups=groups)
+    given = places if len(places) == len(nodes) else [None] * len(nodes)
+    graph.put(zip(nodes, given, strict=True))
+    return graph

@@ -11,8 +11,8 @@ An edit costs what it touches, not what there is; the snapshot is made when aske
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -35,8 +35,15 @@ if TYPE_CHECKING:
 class EditLog(Protocol):
     """What writes down all that is done to a document (`journal.Journal`). It must not wait for a disk."""
 
-    def edited(self, entry: Entry) -> None: ...
-    def travelled(self, word: Literal["undo", "redo"]) -> None: ...
+    def edited(self, entry: Entry, joined: bool) -> None:
+        """An entry was added to the history, or joined the newest one."""
+        ...
+
+    def renew(self) -> None:
+        """Begin anew from the document as it stands."""
+        ...
+
+    def travelled(self, word: Literal["undo", "redo", "seal", "saved"]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -61,12 +68,19 @@ class Change:
 class GraphDocument:
     """See the module. What can't be done raises TesseraError with one sentence, and changes nothing."""
 
-    def __init__(self, workflow: Workflow, registry: Registry, *, journal: EditLog | None = None) -> None:
+    def __init__(
+        self,
+        workflow: Workflow,
+        registry: Registry,
+        *,
+        journal: EditLog | None = None,
+        places: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
         self.registry = registry
-        self.content = Content(workflow)
+        self.content = Content(workflow, places)
         self.schemas = Schemas(registry, self.content)
         self._history = History()
-        self._journal = journal
+        self.journal = journal
         self._changes: Signal[Change] = Signal()
         self._snapshot: tuple[int, Workflow] | None = (0, workflow)
         self._revision = 0
@@ -162,7 +176,7 @@ class GraphDocument:
     def open_level(self, level: tuple[str, ...]) -> None:
         """Show the definition behind a chain of subgraph nodes; () is the workflow itself. Raises InvalidDocument."""
         graph_id = self.graph_at(level)
-        self._history.seal()
+        self.seal()
         if level != self._level:
             self._level, self._graph_id = level, graph_id
             self._changes.emit(Change(level=True))
@@ -195,10 +209,18 @@ class GraphDocument:
             raise
         if not done:
             return Change()
-        entry = Entry(label, merge, self._level, tuple(done), tuple(reversed(back)))
-        self._history.add(entry)
-        if self._journal is not None:
-            self._journal.edited(entry)
+        return self._did(Entry(label, merge, self._level, tuple(done), tuple(reversed(back))), touched)
+
+    def replay(self, label: str, merge: str, level: tuple[str, ...], steps: Sequence[Step]) -> None:
+        """Do steps as a journal has them. Raises TesseraError."""
+        touched = Touched()
+        back = [step.apply(self.content, touched) for step in steps]
+        self._did(Entry(label, merge, level, tuple(steps), tuple(reversed(back))), touched)
+
+    def _did(self, entry: Entry, touched: Touched) -> Change:
+        joined = self._history.add(entry)
+        if self.journal is not None:
+            self.journal.edited(entry, joined)
         return self._tell(touched)
 
     def undo(self) -> str:
@@ -211,7 +233,8 @@ class GraphDocument:
 
     def seal(self) -> None:
         """End the entry that edits with the same `merge` would still join."""
-        self._history.seal()
+        if self._history.seal() and self.journal is not None:
+            self.journal.travelled("seal")
 
     @property
     def can_undo(self) -> bool:
@@ -238,6 +261,19 @@ class GraphDocument:
         """What stands now is what the file holds."""
         self._history.seal()
         self._saved = self._history.mark
+        if self.journal is not None:
+            self.journal.travelled("saved")
+
+    def identify(self, workflow_id: str) -> None:
+        """Give the workflow an id of its own; no edit, so nothing to take back."""
+        self.content.head = replace(self.content.head, id=workflow_id)
+        self._revision += 1
+        if self.journal is not None:
+            self.journal.renew()
+
+    def mark_changed(self) -> None:
+        """No state that can be gone back to is what a file holds."""
+        self._saved = -1
 
     def subscribe(self, subscriber: Callable[[Change], object]) -> Unsubscribe:
         """`subscriber(change)` is called after each edit, undo, redo and change of level."""
@@ -256,8 +292,8 @@ class GraphDocument:
         touched = Touched()
         for step in steps:
             step.apply(self.content, touched)
-        if self._journal is not None:
-            self._journal.travelled(word)
+        if self.journal is not None:
+            self.journal.travelled(word)
         moved = self._stand_at(entry.level)
         self._tell(touched, moved)
         return entry.label

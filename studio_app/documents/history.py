@@ -38,16 +38,18 @@ class History:
         self._serial = 0
         self._open = False  # whether the newest entry may still be joined
 
-    def add(self, entry: Entry) -> None:
-        """Note an entry; what was taken back can't be done again then."""
+    def add(self, entry: Entry) -> bool:
+        """Note an entry; what was taken back can't be done again then. Returns whether it joined the newest one."""
         self._undone.clear()
         self._serial += 1
-        if entry.merge and self._open and self._done and self._done[-1][1].merge == entry.merge:
+        joins = bool(entry.merge and self._open and self._done and self._done[-1][1].merge == entry.merge)
+        if joins:
             entry = self._done.pop()[1].joined(entry)
         self._done.append((self._serial, entry))
         self._open = bool(entry.merge)
         if len(self._done) > LIMIT:
             self._bottom = self._done.pop(0)[0]
+        return joins
 
     def back(self) -> tuple[Entry, tuple[Step, ...]] | None:
         """The entry to take back and the steps that do; None when there is none."""
@@ -67,8 +69,10 @@ class History:
         entry = self._done[-1][1]
         return entry, entry.do
 
-    def seal(self) -> None:
-        self._open = False
+    def seal(self) -> bool:
+        """Let no further edit join the newest entry; whether one could have."""
+        was, self._open = self._open, False
+        return was
 
     @property
     def mark(self) -> int:

@@ -195,7 +195,7 @@ class SetForm(Step):
 
 @dataclass(frozen=True)
 class SetDetails(Step):
-    """Name, description and bookmarks of the workflow, and what it carries besides."""
+    """Name, description and bookmarks of the workflow, and what it carries besides; None leaves as it is."""
 
     kind: ClassVar[str] = "set_details"
 

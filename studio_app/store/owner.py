@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 
-def _lock(descriptor: int) -> None:
+def lock_file(descriptor: int) -> None:
     """Lock a file for this process, without waiting. Raises OSError when another holds it."""
     if sys.platform == "win32":
         import msvcrt
@@ -29,7 +29,7 @@ class Owner:
         folder.mkdir(parents=True, exist_ok=True)
         self.token = secrets.token_hex(8)
         self._descriptor = os.open(folder / self.token, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        _lock(self._descriptor)
+        lock_file(self._descriptor)
 
     def is_alive(self, token: str) -> bool:
         """Whether the process behind a token still runs. The file of a dead one is removed."""
@@ -43,7 +43,7 @@ class Owner:
         except OSError:
             return False
         try:
-            _lock(descriptor)
+            lock_file(descriptor)
         except OSError:
             return True
         else:
