@@ -23,12 +23,12 @@ IGNORED = re.compile(
 )
 _SCALES = ("scale_weight", "weight_scale")
 _CALCULATION = ("scale_input", "input_scale", "comfy_quant")
-_EXTRA: Mapping[str, re.Pattern[str]] = {
-    "z_image": re.compile(r"norm_final\.weight"),
-    # The U-Net of SD 2 reads the layer before the last: neither the last nor the projection is run.
-    "sd2": re.compile(r"transformer\.resblocks\.23\..*|text_projection(\.weight)?"),
-    "llm": re.compile(r"(multi_modal_projector|vision_tower|lm_head|output)\..*|text_projection(\.weight)?"),
-}
+# What a family's models leave out although its files have it.
+_LAST_OF_SD2 = re.compile(r"(transformer\.resblocks|text_model\.encoder\.layers)\.23\..*")  # it reads layer 22
+_TEXT_ONLY = re.compile(
+    r"(multi_modal_projector|vision_tower|lm_head|output)\..*|text_projection(\.weight)?|encoder\.embed_tokens\.weight"
+)
+_NORM_OF_Z_IMAGE = "norm_final.weight"
 
 
 def key_map(family: str, part: str, shapes: Shapes) -> KeyMap:
@@ -117,13 +117,18 @@ def _place(family: str, part: str, own: Shapes) -> dict[str, tuple[Placement, ..
         if table is None:
             raise UnknownChoice("model family", family, TRANSFORMERS)
         return _best(table, own)
+    if family == "sd2":
+        own = {key: shape for key, shape in own.items() if not _LAST_OF_SD2.fullmatch(key)}
     kind = encoder_of(own)
     return _best(_text_table(kind, own, config_of(family, default_variant(family), part)), own)
 
 
 def _best(table: Table, own: Shapes) -> dict[str, tuple[Placement, ...]]:
     """By the original names and, where those are not there, by diffusers' own; files may mix them (Z-Image does)."""
-    return {**table.own().place(own), **table.place(own)}
+    placed = table.place(own)
+    targets = {placement.target for value in placed.values() for placement in value}
+    plain = table.own().place(own)
+    return placed | {key: value for key, value in plain.items() if key not in placed and value[0].target not in targets}
 
 
 def _as_it_is(own: Shapes) -> dict[str, tuple[Placement, ...]]:
@@ -165,8 +170,8 @@ def _ignored(family: str, part: str, key: str) -> bool:
     if IGNORED.search(key) or key.endswith(_CALCULATION):
         return True
     if part.startswith("text_encoder"):
-        return any(bool(_EXTRA[name].fullmatch(key)) for name in ("sd2" if family == "sd2" else "", "llm") if name)
-    return family in _EXTRA and part == "transformer" and bool(_EXTRA[family].fullmatch(key))
+        return bool(_TEXT_ONLY.fullmatch(key)) or (family == "sd2" and bool(_LAST_OF_SD2.fullmatch(key)))
+    return family == "z_image" and key == _NORM_OF_Z_IMAGE
 
 
 def _cut(placed: Mapping[str, tuple[Placement, ...]]) -> bool:
