@@ -23,7 +23,7 @@ from engine.families.autoencoder import KLAutoencoder, Parts
 from engine.families.patched import PatchedParts, no_others
 from engine.families.protocol import Autoencoder, BindRequest, Bound, EncodedText, LatentSpace
 from engine.graph.values import ConditioningEntry, Patch
-from engine.models.lora import Weights
+from engine.models.adapters.apply import Weights
 from engine.prompts.grammar import ParsedPrompt
 from engine.sampling.flow_space import FlowSpace, Laid
 from engine.sampling.guidance import guided, is_composed, is_plain, mixed
@@ -133,7 +133,7 @@ class FlowFamily:
         self._parts, self._device, self._dtype = parts, device, dtype
         self._title = title or "this model"
         self._others = others
-        self._patched = PatchedParts(parts, others)
+        self._patched = PatchedParts(parts, others, self.name)
         self._autoencoder = type(self).autoencoder_class(parts, device)
 
     # The autoencoder's side
@@ -194,7 +194,7 @@ class FlowFamily:
         return BoundFlow(request, space, self.denoiser(request), batched=self.batched, combine=self.combine)
 
     def check_width(self, request: BindRequest, width: int, pooled: int = 0) -> None:
-        """Raises InvalidRequest unless every prompt is `width` wide, and its pooled part `pooled` where that is asked."""
+        """Raises InvalidRequest unless each prompt is `width` wide, and its pooled part `pooled` unless that is 0."""
         for entry in (*request.positive, *request.negative, *request.middle):
             found = entry.embedding.shape[-1]
             if found != width:

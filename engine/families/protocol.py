@@ -42,6 +42,7 @@ class BindRequest:
     shape     of the latent, [B, C, h, w]
     cfg       guidance: u + s·(c − u); 1 leaves the unconditional pass out
     inpaint   (mask [B or 1, 1, h, w], masked-picture latent [B or 1, C, h, w]) for models with channels for them
+    inpaint_mask  that mask at full size, [B or 1, 1, H, W], where it is known
     patches   of the model handle, in order
     noise     the noise space as the patches leave it; None: the model's own
     style, middle, cfg_2   as GuiderValue's
@@ -57,6 +58,7 @@ class BindRequest:
     style: str = "cfg"
     middle: tuple[ConditioningEntry, ...] = ()
     cfg_2: float = 1.0
+    inpaint_mask: torch.Tensor | None = None
 
 
 class Bound(Protocol):

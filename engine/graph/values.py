@@ -32,7 +32,8 @@ class LatentValue:
     space       latent space id, e.g. "sd15" (4 channels, factor 8); families refuse latents of another space
     noise_mask  float32 CPU tensor [B or 1, 1, h, w] in 0..1, 1 = redraw; None = everything
     indices     which item of its batch each sample is, so that item i draws the same noise alone and in company
-    inpaint     extra channels for 9-channel models: (mask, masked-image latent); None otherwise
+    inpaint     extra channels for in-painting models: (mask, masked-image latent); None otherwise
+    inpaint_mask  that mask at full size, float32 [B or 1, 1, H, W], 0 or 1, for models that read it whole (Flux Fill)
     """
 
     samples: torch.Tensor
@@ -40,6 +41,7 @@ class LatentValue:
     noise_mask: torch.Tensor | None = None
     indices: tuple[int, ...] = ()
     inpaint: tuple[torch.Tensor, torch.Tensor] | None = None
+    inpaint_mask: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ def prepare(family: Family, latent: LatentValue, plan: SamplePlan) -> Prepared:
     bound = family.bind(
         BindRequest(
             plan.positive, plan.negative, plan.cfg, _shape(clean), latent.inpaint, plan.patches, space,
-            plan.style, plan.middle, plan.cfg_2,
+            plan.style, plan.middle, plan.cfg_2, latent.inpaint_mask,
         )
     )  # fmt: skip
     total = plan.steps

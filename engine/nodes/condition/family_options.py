@@ -6,12 +6,24 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated
 
-from engine.contracts.errors import InvalidRequest
 from engine.contracts.node_schema import Effects
 from engine.contracts.references import ModelRef
 from engine.graph.node import In, NodeContext, node
-from engine.graph.values import Clip, ClipVisionOutput, Conditioning, Image, Latent, ModelHandle, Patch, Socket, Vae
-from engine.models.denoiser_family import cannot_run, title_of
+from engine.graph.values import (
+    Clip,
+    ClipVisionOutput,
+    Conditioning,
+    Image,
+    Latent,
+    LatentValue,
+    ModelHandle,
+    Patch,
+    Socket,
+    Vae,
+)
+from engine.models.denoiser_family import cannot_run
+from engine.nodes.condition.shape import each, with_extra
+from engine.nodes.latent.picture import pixels_of
 
 StyleModel = Annotated[ModelHandle, Socket("STYLE_MODEL")]
 Tokens = Annotated[int, In(minimum=0, maximum=10_000)]
@@ -61,10 +73,17 @@ def edit_by_instruction(
     vae: the autoencoder of the model
     image: the picture to follow
     """
-    raise InvalidRequest(
-        f"this studio does not run {title_of(vae.family)} models that take a second picture", where="vae",
-        fix="Start from the picture itself: “Encode image”, then the sampler with a lower denoise",
-    )  # fmt: skip
+    import torch
+
+    autoencoder = ctx.session.autoencoder(vae)
+    space = autoencoder.latent_space
+    latents = autoencoder.encode(pixels_of(image, space.factor))
+
+    def told(conditioning: Conditioning) -> Conditioning:
+        return each(conditioning, lambda entry: with_extra(entry, "channels", latents))
+
+    latent = LatentValue(torch.zeros_like(latents), space.id, indices=tuple(range(latents.shape[0])))
+    return told(positive), told(negative), latent
 
 
 @node("load.style_model", category="Load", outputs=("style_model",), title="Load style model",

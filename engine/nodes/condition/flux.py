@@ -6,7 +6,8 @@ from typing import Annotated
 
 from engine.graph.node import In, NodeContext, node
 from engine.graph.values import Clip, Conditioning
-from engine.nodes.condition.several_encoders import LANE, Text, refusal
+from engine.nodes.condition.several_encoders import LANE, Text, encoded
+from engine.nodes.condition.shape import each, with_extra
 
 
 @node("condition.encode_text_flux", category="Condition", outputs=("conditioning",), title="Encode text (Flux)",
@@ -25,4 +26,5 @@ def encode_text_flux(
     t5xxl: whole sentences, for the large one
     guidance: how strongly the prompt is followed
     """
-    raise refusal(clip, ("flux",))
+    entries = encoded(ctx, clip, {"clip_l": clip_l, "t5xxl": t5xxl}, ("flux",))
+    return each(entries, lambda entry: with_extra(entry, "guidance", guidance))

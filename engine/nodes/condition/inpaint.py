@@ -22,12 +22,12 @@ from engine.nodes.latent.picture import cells_of, pixels_of
 def inpaint_model(
     ctx: NodeContext, positive: Conditioning, negative: Conditioning, vae: Vae, image: Image, mask: Mask
 ) -> tuple[Conditioning, Conditioning, Latent]:
-    """Give a 9-channel in-painting model the picture around the mask.
+    """Give an in-painting model (9-channel Stable Diffusion, Flux Fill) the picture around the mask.
 
     positive: what the masked part should show
     negative: what it should not
     vae: the autoencoder of the in-painting checkpoint
-    image: the picture to change; its size must be a multiple of 8
+    image: the picture to change; its size must be a multiple of 8, for Flux of 16
     mask: white where it may change
     """
     import torch
@@ -46,4 +46,6 @@ def inpaint_model(
     masked = family.encode(pixels * kept)
     cells = (cells_of(mask, latents.shape[-2], latents.shape[-1]) >= 0.5).float()
     indices = tuple(range(latents.shape[0]))
-    return positive, negative, LatentValue(latents, space.id, indices=indices, inpaint=(cells, masked))
+    whole = 1.0 - kept
+    made = LatentValue(latents, space.id, indices=indices, inpaint=(cells, masked), inpaint_mask=whole)
+    return positive, negative, made
