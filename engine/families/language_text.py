@@ -1,6 +1,6 @@
 """Prompts through a language model (Qwen2.5-VL, Qwen3, Mistral): the person's words inside the model's own template.
 
-What a picture model reads are hidden states of the tokens, not an answer: the language model's head is never run.
+What a picture model reads are hidden states of the tokens, not an answer.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.func import functional_call
 
+from engine.families.patched import run
 from engine.models.adapters.apply import Weights
 
 
@@ -44,12 +44,11 @@ def hidden_states(
 ) -> list[torch.Tensor]:  # fmt: skip
     """The hidden states [1, n, width] of some layers: 0 is the words' own, −1 the last one's, normed.
 
-    encoder  the model, with or without its head
+    encoder  the model, with or without its head, which answers for one token at most
     weights  of the encoder that stand in for its own
     """
-    body, prefix = (encoder.model, "model.") if hasattr(encoder, "lm_head") else (encoder, "")
-    inner = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
-    states = functional_call(
-        body, inner, (), {**inputs, "output_hidden_states": True, "use_cache": False, "return_dict": True}
-    ).hidden_states
+    options: dict[str, Any] = {"output_hidden_states": True, "use_cache": False, "return_dict": True}
+    if hasattr(encoder, "lm_head"):
+        options["logits_to_keep"] = 1
+    states = run(encoder, weights, **inputs, **options).hidden_states
     return [states[layer] for layer in layers]
