@@ -52,6 +52,8 @@ FAMILIES: Mapping[str, FamilyDefaults] = MappingProxyType(
         "sd15": FamilyDefaults(
             width=512, height=512, steps=25, cfg=7.0, sampler="dpmpp_2m", scheduler="karras", multiple=8
         ),
+        "flux": FamilyDefaults(1024, 1024, steps=28, cfg=1.0, sampler="euler", scheduler="normal", multiple=16),
+        "chroma": FamilyDefaults(1024, 1024, steps=35, cfg=5.0, sampler="euler", scheduler="normal", multiple=16),
     }
 )
 
