@@ -33,6 +33,7 @@ from studio_app.prompts.history import Prompts
 from studio_app.settings.store import Settings
 from studio_app.store.store import Recovery, Store
 from studio_app.styles import Styles
+from studio_app.workflows.workflows import Workflows
 
 if TYPE_CHECKING:
     from engine.graph.cache import ValueCache
@@ -87,6 +88,10 @@ class Application:
         )
         self.model_background = Background(self.model_library, self._model_folders)
         self.model_library.changed.subscribe(lambda count: self.models.refresh())
+        self.workflows = Workflows(
+            library_dir or self.paths.data, self.paths.resources / "workflows", self._store.blobs, self.node_types,
+            lambda sentence: self.notifications.post("warning", sentence),
+        )  # fmt: skip
         self.library = Library(self._store, lambda: self._store_open, self._unsaved_budget)
         self._keeper = ResultKeeper(self._store, self.library, self.notifications, lambda: self._store_open)
         self.jobs = Jobs(
@@ -109,12 +114,17 @@ class Application:
         """Wait until the store is open (or known to be unusable) and the lane takes jobs."""
         return self._ready.wait(timeout)
 
+    def node_types(self) -> Registry:
+        """The node types there are now: built in, and of enabled plugins."""
+        return self._registry() if self._registry is not None else self._plugin_registry()
+
     def close(self) -> None:
         """Stop what runs, finish the writing, close the files. Jobs that had not finished show as interrupted."""
         if "downloads" in vars(self):
             self.downloads.close()
         if "network" in vars(self):
             self.network.close()
+        self.workflows.close()
         self.engine.close()
         self._recorder.close()
         self.model_background.close()
