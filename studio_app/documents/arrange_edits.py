@@ -38,23 +38,24 @@ def _sized(document: GraphDocument, names: Iterable[str], sizes: Mapping[str, Po
 
 
 def align(document: GraphDocument, names: Iterable[str], edge: Edge, sizes: Mapping[str, Point]) -> MoveNodes:
-    """Bring an edge of all to where the outermost has it, or their centres (across) or middles (down) to the mean."""
+    """Bring an edge of all to where the outermost has it, or their centres (across), middles (down) to that of all."""
     boxes = _sized(document, names, sizes)
     if not boxes:
         return MoveNodes({})
     values = boxes.values()
     left, top = min(b[0] for b in values), min(b[1] for b in values)
     right, bottom = max(b[0] + b[2] for b in values), max(b[1] + b[3] for b in values)
-    places = {
-        "left": lambda b: (left, b[1]),
-        "right": lambda b: (right - b[2], b[1]),
-        "top": lambda b: (b[0], top),
-        "bottom": lambda b: (b[0], bottom - b[3]),
-        "centre": lambda b: ((left + right - b[2]) / 2, b[1]),
-        "middle": lambda b: (b[0], (top + bottom - b[3]) / 2),
-    }
-    place = places[edge]
-    return MoveNodes({name: place(box) for name, box in boxes.items()})
+    across = {"left": (left, 0.0), "centre": ((left + right) / 2, 0.5), "right": (right, 1.0)}
+    down = {"top": (top, 0.0), "middle": ((top + bottom) / 2, 0.5), "bottom": (bottom, 1.0)}
+    positions = {}
+    for name, (x, y, width, height) in boxes.items():
+        if edge in across:
+            line, part = across[edge]
+            positions[name] = (line - part * width, y)
+        else:
+            line, part = down[edge]
+            positions[name] = (x, line - part * height)
+    return MoveNodes(positions)
 
 
 def distribute(document: GraphDocument, names: Iterable[str], axis: Axis, sizes: Mapping[str, Point]) -> MoveNodes:

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
-from engine.contracts.errors import InvalidDocument, TesseraError, clip
+from engine.contracts.errors import InvalidDocument, clip
 from engine.contracts.node_schema import InputSchema, NodeSchema
 from engine.contracts.workflow import Group, Node, Workflow
 from engine.graph.registry import Registry
@@ -28,8 +28,11 @@ from studio_app.documents.schemas import Schemas
 from studio_app.documents.steps import Step
 from studio_app.events import Signal, Unsubscribe
 
-if TYPE_CHECKING:
-    from studio_app.documents.edits import Edit
+
+class Editing(Protocol):
+    """What can be done to a document (`edits.Edit`): the steps, each worked out when those before it are done."""
+
+    def steps(self, document: GraphDocument) -> Iterable[Step]: ...
 
 
 class EditLog(Protocol):
@@ -194,7 +197,7 @@ class GraphDocument:
 
     # ---- editing
 
-    def edit(self, label: str, *edits: Edit, merge: str = "") -> Change:
+    def edit(self, label: str, *edits: Editing, merge: str = "") -> Change:
         """Do edits as one entry of the history, called `label`. Does all or none; raises TesseraError for the first
         that can't be done. Edits in a row with the same `merge` (a drag's own name) become one entry."""
         touched, done, back = Touched(), [], []
@@ -203,13 +206,17 @@ class GraphDocument:
                 for step in edit.steps(self):
                     back.append(step.apply(self.content, touched))
                     done.append(step)
-        except TesseraError:
+        except BaseException:
             for step in reversed(back):
                 step.apply(self.content, Touched())
             raise
         if not done:
             return Change()
         return self._did(Entry(label, merge, self._level, tuple(done), tuple(reversed(back))), touched)
+
+    def edit_steps(self, label: str, steps: Sequence[Step], *, merge: str = "") -> Change:
+        """As `edit`, for steps that are worked out already; they may be in another level."""
+        return self.edit(label, _Steps(tuple(steps)), merge=merge)
 
     def replay(self, label: str, merge: str, level: tuple[str, ...], steps: Sequence[Step]) -> None:
         """Do steps as a journal has them. Raises TesseraError."""
@@ -333,6 +340,16 @@ class GraphDocument:
         )  # fmt: skip
         self._changes.emit(change)
         return change
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """Steps in the place of an edit."""
+
+    done: tuple[Step, ...]
+
+    def steps(self, document: GraphDocument) -> tuple[Step, ...]:
+        return self.done
 
 
 __all__ = ["Change", "GraphDocument", "Wire"]

@@ -176,7 +176,7 @@ def _follow_sockets(
     inputs: tuple[Socket, ...],
     outputs: tuple[Socket, ...],
 ) -> Iterator[Step]:
-    """Where the open level is a subgraph itself: its sockets at nodes that went one level down lead through the new one."""
+    """Where the open level is itself a subgraph: sockets at nodes that went down a level lead through the new one."""
     if document.graph_id == MAIN:
         return
     head, names = document.content.subgraphs[document.graph_id], {n.id for n in inside}
