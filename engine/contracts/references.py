@@ -13,7 +13,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 ModelKind = Literal[
     "checkpoint", "diffusion_model", "text_encoder", "vae", "lora", "embedding", "controlnet",
-    "ip_adapter", "motion_adapter", "upscaler", "face_restorer", "other",
+    "ip_adapter", "motion_adapter", "upscaler", "face_restorer", "annotator", "other",
 ]  # fmt: skip
 
 STARTER_NAME = "starter"

@@ -50,7 +50,15 @@ def load_control(path: Path, device: torch.device, dtype: torch.dtype) -> Any:
     return fill(module, weights, mapped.placements, device, dtype, what="ControlNet")
 
 
+def load_annotator(path: Path, device: torch.device, dtype: torch.dtype) -> Any:
+    """See engine.control.annotators."""
+    from engine.control import annotators
+
+    return annotators.load_annotator(path, device, dtype)
+
+
 OTHERS: dict[str, Load] = {
+    "annotator": load_annotator,
     "lora": lambda path, device, dtype: read_adapter(path),
     "controlnet": load_control,
     "embedding": load_tensors,
