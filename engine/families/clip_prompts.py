@@ -107,14 +107,11 @@ def encode_prompts(prompts: Sequence[ParsedPrompt], readers: Sequence[ClipReader
     return encoded_text(entries, readers)
 
 
-def encoded_text(
-    entries: Sequence[ConditioningEntry], readers: Sequence[ClipReader], notes: tuple[str, ...] = ()
-) -> EncodedText:  # fmt: skip
+def encoded_text(entries: Sequence[ConditioningEntry], readers: Sequence[ClipReader]) -> EncodedText:
     """`entries` with what the readers counted."""
     return EncodedText(
         tuple(entries),
         max((reader.tokens for reader in readers), default=0),
         min((reader.room * MAX_CHUNKS for reader in readers), default=0),
         next((reader.ignored for reader in readers if reader.ignored), ""),
-        notes,
     )

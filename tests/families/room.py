@@ -37,6 +37,7 @@ Picture: TypeAlias = npt.NDArray[np.float32]
 
 EDGE = 64
 STEPS = 4
+STRENGTH = 0.6  # of img2img and inpaint
 PROMPT = "a red circle on a blue background"
 NEGATIVE = "green"
 STARTER = Path(__file__).resolve().parents[2] / "resources" / "starter_model"
@@ -249,7 +250,7 @@ def standard_cases(
     pipelines: Mapping[str, str],
     ours: Ours | None = None,
     more: Mapping[str, Any] | None = None,
-    strength: float = 0.6,
+    strength: float = STRENGTH,
 ) -> list[Case]:
     """txt2img, img2img and inpaint (a noise mask) of a family whose pipelines take the usual arguments.
 

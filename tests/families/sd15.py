@@ -58,14 +58,22 @@ def inpaint_case(folder: Path, family: str, pipeline: str, settings: Ours) -> Ca
     )
 
 
-def control_case(folder: Path, family: str, pipeline: str, settings: Ours, net: str = "edges") -> Case:
-    """txt2img with a ControlNet of the folder at strength 0.8."""
+def control_case(
+    folder: Path, family: str, pipeline: str, settings: Ours, net: str = "edges", hint: str = "image",
+    signed: bool = False,
+) -> Case:  # fmt: skip
+    """txt2img with a ControlNet of the folder at strength 0.8.
+
+    hint    what the pipeline calls its picture
+    signed  whether it takes a tensor as it is, in −1..1
+    """
     handle = ControlHandle(ModelRef(kind="controlnet", name=net))
     strength = 0.8
 
     def reference(dtype: torch.dtype) -> Picture:
         tiny = room.opened(folder, family, dtype)
-        more = {"image": room.as_tensor(room.picture()), "controlnet_conditioning_scale": strength}
+        shown = room.as_tensor(room.picture())
+        more = {hint: shown * 2 - 1 if signed else shown, "controlnet_conditioning_scale": strength}
         parts = {"controlnet": tiny.other(handle.weights)}
         return room.run_pipeline(tiny, pipeline, "control", settings, more=more, parts=parts)
 
