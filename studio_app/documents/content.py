@@ -206,7 +206,7 @@ class Content:
 
     def __init__(self, workflow: Workflow, places: Mapping[str, Sequence[int]] | None = None) -> None:
         given = places or {}
-        self.head = workflow  # name, description, extra; its nodes are not looked at again
+        self.top = workflow  # name, description, extra; its nodes are not looked at again
         self.form: tuple[FormField, ...] = workflow.form
         self.bookmarks: tuple[Bookmark, ...] = workflow.bookmarks
         self.graphs: dict[str, Graph] = {MAIN: _graph(workflow.nodes, workflow.groups, given.get(MAIN, ()))}
@@ -245,16 +245,22 @@ class Content:
         self._frozen.pop(name, None)
         return whole, at, places
 
-    def set_subgraph(self, name: str, **fields: Any) -> Subgraph:
+    def head(self, name: str) -> Subgraph:
+        """A subgraph's names and sockets. Raises InvalidDocument."""
+        found = self.subgraphs.get(name)
+        if found is None:
+            raise InvalidDocument(f"there is no subgraph “{clip(name)}” in this workflow")
+        return found
+
+    def set_subgraph(self, name: str, fields: Mapping[str, Any]) -> Subgraph:
         """Change fields other than nodes and groups. Returns what was there."""
-        self.graph(name)
-        former = self.subgraphs[name]
+        former = self.head(name)
         self.subgraphs[name] = replace(former, **fields)
         return former
 
     def subgraph(self, name: str) -> Subgraph:
         """A subgraph with its nodes, as one value until the next change."""
-        graph, head = self.graph(name), self.subgraphs[name]
+        head, graph = self.head(name), self.graph(name)
         kept = self._frozen.get(name)
         nodes = graph.frozen()
         if kept is not None and kept.nodes is nodes and kept.groups is graph.groups and self._same_head(kept, head):
@@ -267,7 +273,7 @@ class Content:
         """The document as it stands."""
         main = self.graphs[MAIN]
         return replace(
-            self.head,
+            self.top,
             nodes=main.frozen(),
             groups=main.groups,
             subgraphs=tuple(self.subgraph(name) for name in self.subgraphs),

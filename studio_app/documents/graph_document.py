@@ -273,7 +273,7 @@ class GraphDocument:
 
     def identify(self, workflow_id: str) -> None:
         """Give the workflow an id of its own; no edit, so nothing to take back."""
-        self.content.head = replace(self.content.head, id=workflow_id)
+        self.content.top = replace(self.content.top, id=workflow_id)
         self._revision += 1
         if self.journal is not None:
             self.journal.renew()

@@ -103,9 +103,9 @@ class Journal:
             try:
                 if base is not None:
                     line = {**base, "base": base["base"].to_json()}
-                    size = self._replace(_line(line) + b"".join(_line(_told(item)) for item in waiting))
+                    size = self._replace(_line(line) + b"".join(_line(told(item)) for item in waiting))
                 elif waiting:
-                    size = self._append(b"".join(_line(_told(item)) for item in waiting), size)
+                    size = self._append(b"".join(_line(told(item)) for item in waiting), size)
             except StorageError as error:
                 self.error = error
                 with self._lock:
@@ -244,7 +244,7 @@ def replay(path: Path, registry: Registry) -> Replayed:
     while (end := data.find(b"\n", size) + 1) > 0:
         line = _parsed(data[size:end])
         try:
-            depth += _do(document, line or {})
+            depth += do_line(document, line or {})
         except TesseraError as error:
             log.warning("the journal %s can't be read beyond byte %d: %s", path.name, size, error)
             break
@@ -252,7 +252,7 @@ def replay(path: Path, registry: Registry) -> Replayed:
     return Replayed(document, size, depth, size != len(data))
 
 
-def _do(document: GraphDocument, line: dict[str, Any]) -> int:
+def do_line(document: GraphDocument, line: dict[str, Any]) -> int:
     """Do one line; by how much the number of entries grew."""
     go = line.get("go")
     if go == "undo":
@@ -275,15 +275,15 @@ def _do(document: GraphDocument, line: dict[str, Any]) -> int:
     return 0
 
 
-def _told(item: Entry | Word) -> dict[str, Any]:
+def told(item: Entry | Word) -> dict[str, Any]:
     if not isinstance(item, Entry):
         return {"go": item}
-    told: dict[str, Any] = {"label": item.label, "steps": [step.to_json() for step in item.do]}
+    line: dict[str, Any] = {"label": item.label, "steps": [step.to_json() for step in item.do]}
     if item.merge:
-        told["merge"] = item.merge
+        line["merge"] = item.merge
     if item.level:
-        told["level"] = list(item.level)
-    return told
+        line["level"] = list(item.level)
+    return line
 
 
 def _line(value: dict[str, Any]) -> bytes:

@@ -205,11 +205,11 @@ class SetDetails(Step):
     carried: Mapping[str, Any] | None = None
 
     def apply(self, content: Content, touched: Touched) -> Step:
-        head = content.head
+        head = content.top
         back = SetDetails(head.name, head.description, content.bookmarks, dict(head.extra))
         if self.bookmarks is not None:
             content.bookmarks = self.bookmarks
-        content.head = replace(
+        content.top = replace(
             head,
             name=head.name if self.name is None else self.name,
             description=head.description if self.description is None else self.description,
@@ -268,7 +268,7 @@ class SetSubgraph(Step):
             for field in ("name", "description", "library", "inputs", "outputs")
             if getattr(self, field) is not None
         }
-        former = content.set_subgraph(self.subgraph, **fields)
+        former = content.set_subgraph(self.subgraph, fields)
         touched.subgraphs = True
         for graph, node in content.instances(self.subgraph):
             touched.changed.setdefault(graph, set()).add(node)

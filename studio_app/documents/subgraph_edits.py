@@ -393,7 +393,7 @@ class RenameSubgraph(Edit):
     library: str | None = None
 
     def steps(self, document: GraphDocument) -> Iterator[Step]:
-        document.content.graph(self.subgraph)
+        document.content.head(self.subgraph)
         yield steps.SetSubgraph(self.subgraph, name=self.name, description=self.description, library=self.library)
 
 
