@@ -123,7 +123,7 @@ class FlowFamily:
     patch: ClassVar[int] = 2  # latent cells for each token, in both directions
     batched: ClassVar[bool] = False
     network_part: ClassVar[str] = "transformer"
-    autoencoder_class: ClassVar[Callable[[Parts, torch.device], Autoencoder]] = KLAutoencoder
+    autoencoder_class: ClassVar[type[Any]] = KLAutoencoder  # (parts, device) → protocol.Autoencoder
     pipelines: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     def __init__(
@@ -134,7 +134,7 @@ class FlowFamily:
         self._title = title or "this model"
         self._others = others
         self._patched = PatchedParts(parts, others, self.name)
-        self._autoencoder = type(self).autoencoder_class(parts, device)
+        self._autoencoder: Autoencoder = self.autoencoder_class(parts, device)
 
     # The autoencoder's side
 

@@ -26,17 +26,25 @@ class Words:
     ignored: str
 
 
+def words_of(tokenizer: Any) -> Any:
+    """The tokenizer of a part that may be a processor of words and pictures."""
+    return getattr(tokenizer, "tokenizer", tokenizer)
+
+
 def tokenised(tokenizer: Any, before: str, text: str, after: str, limit: int, *, padded: bool = False) -> Words:
-    """`before` + `text` + `after` as tokens, at most `limit`, cut off at the end as diffusers' pipelines cut it."""
-    options = {"padding": "max_length"} if padded else {}
-    whole = before + text + after
-    taken = tokenizer(whole, max_length=limit, truncation=True, return_tensors="pt", **options)
-    ids, mask = taken["input_ids"], taken["attention_mask"]
-    own = len(tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"])
-    everything = tokenizer(whole, truncation=False, verbose=False)["input_ids"]
-    tail = len(tokenizer(after, add_special_tokens=False)["input_ids"])
+    """`before` + `text` + `after` as tokens, at most `limit`, cut off at the end as diffusers' pipelines cut it.
+
+    tokenizer  or a processor that has one
+    padded     to `limit`, on the tokenizer's own side
+    """
+    tokenizer = words_of(tokenizer)
+    plain = {"add_special_tokens": False, "verbose": False}
+    more = {"padding": "max_length"} if padded else {}
+    taken = tokenizer(before + text + after, max_length=limit, truncation=True, return_tensors="pt", **plain, **more)
+    everything = tokenizer(before + text + after, truncation=False, **plain)["input_ids"]
+    own, tail = (len(tokenizer(part, truncation=False, **plain)["input_ids"]) for part in (text, after))
     left = everything[limit : len(everything) - tail]
-    return Words(ids, mask, own, tokenizer.decode(left) if left else "")
+    return Words(taken["input_ids"], taken["attention_mask"], own, tokenizer.decode(left) if left else "")
 
 
 def hidden_states(

@@ -1,7 +1,7 @@
 """Family qwen_image: Qwen-Image and, given reference pictures, Qwen-Image-Edit (2508.02324), in diffusers' layout.
 
 Qwen2.5-VL reads the prompt (and the pictures of an edit), QwenImageTransformer2DModel draws, AutoencoderKLQwenImage
-decodes. The reference is diffusers' QwenImagePipeline, …Img2Img…, …Inpaint…, …Edit…, …EditPlus… and …ControlNetPipeline.
+decodes. The reference is diffusers' QwenImagePipeline, …Img2Img…, …Inpaint…, …Edit…, …EditPlus… and …ControlNet….
 """
 
 from __future__ import annotations
@@ -108,9 +108,7 @@ class QwenImage(FlowFamily):
             for entry in (*request.positive, *request.negative, *request.middle)
         }
         weights = self.weights("transformer", request.patches)
-        return _Denoiser(
-            transformer, weights, self._device, self._dtype, request.positive, references, controls
-        )
+        return _Denoiser(transformer, weights, self._device, self._dtype, request.positive, references, controls)
 
     def combine(self, unconditional: torch.Tensor, conditional: torch.Tensor, scale: float) -> torch.Tensor:
         """Guidance whose tokens are as long as those of the prompt alone (diffusers' QwenImagePipeline)."""

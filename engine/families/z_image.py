@@ -145,7 +145,7 @@ class _Denoiser:
 
 
 def _joined(network: Any, transformer: Any) -> Any:
-    """A ControlNet with the embedders and refiners of the transformer it steers; the one that was loaded stays apart."""
+    """A ControlNet with the embedders and refiners of the transformer it steers; the loaded one stays apart."""
     made = copy.copy(network)
     for own in ("_modules", "_parameters", "_buffers"):
         setattr(made, own, dict(getattr(network, own)))

@@ -73,6 +73,37 @@ def write_qwen25_vl(folder: Path, vocabulary: dict[str, int]) -> None:
     Qwen2_5_VLForConditionalGeneration(config).save_pretrained(folder)
 
 
+def write_mistral_tokenizer(folder: Path) -> int:
+    """A tokenizer of single bytes with Mistral's special tokens and template, filled up on the left; its size."""
+    from transformers import Qwen2Tokenizer
+
+    special = ("<s>", "</s>", "<pad>", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[INST]", "[/INST]", "[IMG]")
+    vocabulary = {symbol: place for place, symbol in enumerate((*_bytes(), *special))}
+    made = Qwen2Tokenizer(
+        vocab=vocabulary, merges=[], bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="</s>",
+        extra_special_tokens=list(special[3:]), padding_side="left", model_max_length=4096,
+    )  # fmt: skip
+    made.chat_template = MISTRAL_TEMPLATE
+    made.save_pretrained(folder)
+    return len(vocabulary)
+
+
+def write_mistral3(folder: Path, words: int, layers: int) -> None:
+    """A Mistral 3 language model with eyes that are not used."""
+    from transformers import Mistral3Config, Mistral3ForConditionalGeneration, MistralConfig, PixtralVisionConfig
+
+    text = MistralConfig(
+        vocab_size=words, hidden_size=WIDTH, intermediate_size=2 * WIDTH, num_hidden_layers=layers,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=8, max_position_embeddings=4096, bos_token_id=1,
+        eos_token_id=2,
+    )  # fmt: skip
+    vision = PixtralVisionConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14
+    )  # fmt: skip
+    config = Mistral3Config(text_config=text, vision_config=vision, image_token_index=words - 1)
+    Mistral3ForConditionalGeneration(config).save_pretrained(folder)
+
+
 def _bytes() -> list[str]:
     """The 256 printable stand-ins of byte-level tokenizers (GPT-2's bytes_to_unicode)."""
     plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]

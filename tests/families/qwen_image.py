@@ -104,7 +104,9 @@ EDIT = Ours(cfg=4.0, edge=EDIT_EDGE, steps=2)
 
 def edit_case(folder: Path, count: int, *, numbered: bool = True) -> Case:
     """An edit of `count` pictures."""
-    images = [np.round(room.picture(edge=EDIT_EDGE, seed=5 + place) * 255) / 255 for place in range(count)]
+    pictures = [room.picture(edge=EDIT_EDGE, seed=5 + place) for place in range(count)]
+    images = [(np.round(image * 255) / 255).astype(np.float32) for image in pictures]  # as files hold them
+    named = {f"image_{place + 1}": image for place, image in enumerate(images)}
 
     def ours(dtype: torch.dtype) -> Picture:
         from engine.nodes.condition.edit import encode_edit
@@ -113,7 +115,7 @@ def edit_case(folder: Path, count: int, *, numbered: bool = True) -> Case:
         tiny = room.opened(folder, "qwen_image", dtype)
         _, clip, vae = tiny.handles()
         positive, negative = (
-            encode_edit(tiny.ctx, clip, text, vae, *images, *[None] * (3 - count), numbered=numbered, scale=False)
+            encode_edit(tiny.ctx, clip, text, vae, numbered=numbered, scale=False, **named)
             for text in (EDIT.prompt, EDIT.negative)
         )
         return room.sampled(tiny, positive, negative, empty(tiny.ctx, EDIT_EDGE, EDIT_EDGE, 1), EDIT)
@@ -153,8 +155,8 @@ class _Eyes:
 
 @contextlib.contextmanager
 def pictures_as_they_are(tiny: room.Tiny) -> Iterator[None]:
-    """While inside, diffusers leaves pictures at their size, and Qwen2.5-VL knows where they lie: with transformers 5 it
-    must be told which tokens are pictures, and the pipelines of diffusers 0.42 don't tell it."""
+    """While inside, diffusers leaves pictures at their size, and Qwen2.5-VL knows where they lie: with transformers 5
+    it must be told which tokens are pictures, and the pipelines of diffusers 0.42 don't tell it."""
     from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit, pipeline_qwenimage_edit_plus
     from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLModel
 

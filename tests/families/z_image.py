@@ -32,7 +32,10 @@ def tiny(folder: Path) -> Path:
     room.write_autoencoder(folder / "vae", 16, scaling_factor=0.3611, shift_factor=0.1159)
     for name, seed in (("edges", 1), ("depth", 2)):
         torch.manual_seed(seed)
-        net = ZImageControlNetModel(**sizes, control_layers_places=[0], control_refiner_layers_places=[0], control_in_dim=33, add_control_noise_refiner="control_noise_refiner")
+        net = ZImageControlNetModel(
+            **sizes, control_layers_places=[0], control_refiner_layers_places=[0], control_in_dim=33,
+            add_control_noise_refiner="control_noise_refiner",
+        )  # fmt: skip
         room.lively(net).save_pretrained(folder / "nets" / name)
     room.write_json(folder / "scheduler" / "scheduler_config.json", {
         "_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 3.0,

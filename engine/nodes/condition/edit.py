@@ -70,8 +70,8 @@ def _scaled(picture: Image, pixels: int) -> Image:
     """`picture` with about that many pixels, its edges whole cells of 32 (diffusers' calculate_dimensions)."""
     ratio = picture.shape[2] / picture.shape[1]
     width = math.sqrt(pixels * ratio)
-    edges = (max(1, round(edge / CELL)) * CELL for edge in (width, width / ratio))
-    return resize(picture, *edges, "lanczos")
+    columns, rows = (max(1, round(edge / CELL)) for edge in (width, width / ratio))
+    return resize(picture, columns * CELL, rows * CELL, "lanczos")
 
 
 def _tensor(picture: Image) -> torch.Tensor:
