@@ -48,12 +48,23 @@ def family_of(header: Header) -> str:
 
 
 def denoiser_family(path: Path) -> str:
-    """The family of the diffusion model in a safetensors file; "" where only opening it would tell (a folder, a GGUF).
+    """The family of the diffusion model in a file, or in the folder of a diffusers part; "" for a folder that does not
+    tell.
 
     Raises UnsafeModel for a malformed file and BadInput for one that is no diffusion model known here.
     """
-    if not path.is_file() or path.suffix.lower() != ".safetensors":
-        return ""
+    if path.is_dir():
+        from engine.models.sources import family_at
+
+        return family_at(path)
+    if path.suffix.lower() != ".safetensors":
+        from engine.models.identify import identify
+        from engine.models.single_file import family_of_file
+
+        about = identify(path)
+        if about.kind not in ("checkpoint", "diffusion_model"):
+            raise BadInput(f"it is {about.words()}", where=path.name, fix="Choose a diffusion model")
+        return family_of_file(about)
     family = family_of(read_header(path))
     if not family:
         raise BadInput("its tensors are those of no diffusion model known here", where=path.name,

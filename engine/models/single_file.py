@@ -78,10 +78,12 @@ class FileSource:
         return part == "scheduler" or encoder in self.held
 
     def key(self, part: str) -> tuple[str, ...]:
-        """The same for the same part in any file: of those that models share (not denoisers) by their content."""
+        """The same for the same part in any file; a denoiser's, which models don't share, for this file only."""
         weights = self.held.get(part)
         if weights is None:
             return (self.family, self.variant, part, self.stated, str(self.zero_snr))
+        if part == FAMILY_PARTS[self.family].denoiser:
+            return (self.family, part, weights.identity())
         names, prefix = self._own(part)
         config = self.config(part)
         kind = str(config.get("_class_name") or config.get("architectures"))
@@ -124,8 +126,9 @@ class FileSource:
         weights = self.held[part]
         mapped = layouts.key_map(self.family, part, weights.shapes)
         if mapped.unused and strict:
+            many = len(mapped.unused)
             raise InvalidDocument(
-                f"its {words_of(self.family, part)} has {len(mapped.unused)} tensors that no "
+                f"its {words_of(self.family, part)} has {many} tensor{'s'[: many > 1]} that no "
                 f"{self._class(part)} has, the first is “{clip(mapped.unused[0])}”",
                 where=weights.path.name, fix="This file needs another program",
             )  # fmt: skip

@@ -100,8 +100,8 @@ def info_of_file(path: Path, about: ModelFile) -> ModelInfo:
     family = family_of_file(about)
     if about.kind not in ("checkpoint", "diffusion_model") or family not in FAMILY_PARTS:
         raise BadInput(
-            f"it is {about.words()}, not a checkpoint that this studio runs", where=path.name,
-            fix=f"Use a checkpoint of one of: {', '.join(FAMILY_WORDS.get(name, name) for name in FAMILIES)}",
+            f"it is {_said(about)}a checkpoint that this studio runs", where=path.name,
+            fix=f"Use a checkpoint of one of: {', '.join(FAMILY_WORDS.get(name, name) for name in FAMILY_PARTS)}",
         )  # fmt: skip
     if about.container == "pickle":
         raise BadInput(
@@ -119,6 +119,10 @@ def info_of_file(path: Path, about: ModelFile) -> ModelInfo:
         size_bytes=about.size_bytes, parameters=about.parameters, notice=_notice(family, about),
         licence=about.licence, parts={},
     )  # fmt: skip
+
+
+def _said(about: ModelFile) -> str:
+    return "not " if about.kind == "unknown" else f"a {about.words()}, not "
 
 
 def _notice(family: str, about: ModelFile) -> str:
@@ -144,7 +148,11 @@ def of_diffusion_model(paths: Sequence[Path]) -> Source:
         return FolderSource(identify_folder(path))
     if path.is_dir():
         return source_of_files(family, {path: (FAMILY_PARTS[family].denoiser,)}, f"“{path.name}”")
-    return source_of_checkpoint(path, identify(path))
+    about = identify(path)
+    if about.kind not in ("checkpoint", "diffusion_model") or family not in FAMILY_PARTS:
+        raise BadInput(f"it is {_said(about)}a diffusion model that this studio runs", where=path.name,
+                       fix=f"Use one of: {', '.join(FAMILY_WORDS.get(name, name) for name in FAMILY_PARTS)}")  # fmt: skip
+    return source_of_checkpoint(path, about)
 
 
 def family_at(path: Path) -> str:
@@ -167,12 +175,17 @@ def _class_at(folder: Path) -> str:
     return str(read_config(folder / "config.json").get("_class_name", ""))
 
 
+def encoder_family(paths: Sequence[Path], kind: str) -> str:
+    """The family that text encoders are to serve: as “Load text encoder” names it, or by which encoders they are."""
+    if kind == "stable_diffusion":
+        found = {encoder_of(open_weights(path).shapes) for path in paths if path.is_dir() or path.suffix != ".gguf"}
+        return "sd2" if "clip_h" in found else "sdxl_refiner" if found == {"clip_g"} else "sd15"
+    return _ENCODER_KINDS.get(kind, kind)
+
+
 def of_text_encoders(paths: Sequence[Path], kind: str) -> Source:
     """The text encoders in files, for the family that “Load text encoder” names; which is which their headers say."""
-    family = _ENCODER_KINDS.get(kind, kind)
-    if family == "stable_diffusion":
-        found = {encoder_of(open_weights(path).shapes) for path in paths}
-        family = "sd2" if "clip_h" in found else "sdxl_refiner" if found == {"clip_g"} else "sd15"
+    family = encoder_family(paths, kind)
     title = f"the text encoder “{paths[0].stem}”"
     if family not in FAMILY_PARTS:
         raise BadInput(f"{title} was found, but this studio does not run {title_of(family)}", where="clip",
@@ -181,15 +194,18 @@ def of_text_encoders(paths: Sequence[Path], kind: str) -> Source:
     return source_of_files(family, dict.fromkeys(paths, encoders), title)
 
 
-def of_vae(path: Path, family: str, space: str) -> Source:
-    """An autoencoder by itself. Files of several families look alike: then `family` or `space` says whose it is.
+def of_vae(path: Path, family: str) -> Source:
+    """An autoencoder by itself. Files of several families look alike: then `family` says whose it is.
 
-    Raises BadInput when nothing says.
+    family  a family, or the latent space that it is to decode; "" where neither is known
+
+    Raises InvalidRequest when nothing says whose it is, BadInput when it is not that family's.
     """
     if (path / "vae").is_dir():
         path = path / "vae"
     fits = _fitting(path)
-    wanted = family or next((name for name in _SPACES.get(space, ()) if name in fits), "")
+    known = family if family in FAMILY_PARTS else ""  # not that of an autoencoder trained apart
+    wanted = next((name for name in _SPACES.get(family, ()) if name in fits), known)
     if not wanted and len(fits) == 1:
         wanted = fits[0]
     if not wanted:
@@ -216,7 +232,7 @@ def _fitting(path: Path) -> list[str]:
     about = identify(path)
     fits = [name for name in about.fits if name in FAMILY_PARTS and about.kind in ("vae", "checkpoint")]
     if not fits:
-        raise BadInput(f"it is {about.words()}, not a VAE that this studio runs", where=path.name,
+        raise BadInput(f"it is {_said(about)}a VAE that this studio runs", where=path.name,
                        fix="Choose a VAE file")  # fmt: skip
     return fits
 

@@ -113,6 +113,12 @@ class Weights:
         )
         self.dtypes: Mapping[str, str] = MappingProxyType({name: places[name].dtype for name in self.shapes})
 
+    def identity(self) -> str:
+        """The same until a file is moved or written: its place, time and size."""
+        files = sorted(self.path.glob("*.safetensors")) if self.path.is_dir() else [self.path]
+        facts = [(str(file.absolute()), file.stat().st_mtime_ns, file.stat().st_size) for file in files]
+        return hashlib.sha256(repr(facts).encode()).hexdigest()
+
     def stored(self, name: str) -> torch.Tensor:
         """A tensor as it lies in the file, on the CPU: a view. Of a quantised one, its bytes."""
         place = self._places[name]

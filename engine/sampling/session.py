@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import torch
 
-from engine.contracts.errors import BadInput, InvalidRequest, MissingModel, TesseraError
+from engine.contracts.errors import BadInput, InvalidRequest, MissingModel
 from engine.contracts.references import ModelRef
 from engine.families.protocol import Autoencoder, Family
 from engine.families.table import family_class
@@ -89,7 +89,7 @@ class Session:
     def family(self, ref: ModelRef, patches: Sequence[Patch] = ()) -> Family:
         """The referenced model, ready to run; its parts load as they are used."""
         if ref.kind == "diffusion_model":
-            return self._family((ref.kind,), {ref: self._models.locate(ref)}, sources.of_diffusion_model, patches)
+            return self._family((ref.kind,), [self._models.locate(ref)], sources.of_diffusion_model, patches)
         if ref.kind != "checkpoint":
             raise InvalidRequest(f"“{ref.name}” is a {ref.kind.replace('_', ' ')}, not a checkpoint", where="model")
         info = self.identify(ref)
@@ -111,12 +111,12 @@ class Session:
         def source(paths: Sequence[Path]) -> Source:
             return sources.of_text_encoders(paths, handle.family)
 
-        return self._family(("text", handle.family), {ref: self._models.locate(ref) for ref in refs}, source, ())
+        return self._family(("text", handle.family), [self._models.locate(ref) for ref in refs], source, ())
 
-    def autoencoder(self, handle: VAEHandle, space: str = "") -> Autoencoder:
+    def autoencoder(self, handle: VAEHandle) -> Autoencoder:
         """The autoencoder of a handle: a checkpoint's own, or one loaded apart.
 
-        space  whose latents it is to decode, where they are known: the files of several families look alike
+        Raises InvalidRequest for a file that could be of several families where the handle does not say of which.
         """
         ref = handle.weights
         if ref.kind != "vae":
@@ -124,9 +124,9 @@ class Session:
         else:
 
             def source(paths: Sequence[Path]) -> Source:
-                return sources.of_vae(paths[0], handle.family, space)
+                return sources.of_vae(paths[0], handle.family)
 
-            found = self._family(("vae", handle.family, space), {ref: self._models.locate(ref)}, source, ())
+            found = self._family(("vae", handle.family), [self._models.locate(ref)], source, ())
         self._decoders[found.latent_space.id] = found
         return found
 
@@ -187,11 +187,10 @@ class Session:
             torch.cuda.empty_cache()
 
     def _family(
-        self, kind: Key, files: Mapping[ModelRef, Path], make: Callable[[Sequence[Path]], Source],
+        self, kind: Key, paths: Sequence[Path], make: Callable[[Sequence[Path]], Source],
         patches: Sequence[Patch],
     ) -> Family:  # fmt: skip
         """A family over files; read again when one of them changes."""
-        paths = tuple(files.values())
         key = (kind, *((path, _stamp(path)) for path in paths))
         if key not in self._sources:
             self._sources[key] = make(paths)
@@ -246,6 +245,3 @@ def _stamp(path: Path) -> Stamp:
         return tuple(sorted(file.stat().st_mtime_ns ^ file.stat().st_size for file in files))
     except OSError as error:
         raise MissingModel("it can't be read", where=str(path), fix="Check the file and its permissions") from error
-
-
-__all__ = ["DEFAULT_BUDGET", "Locator", "Session", "TesseraError"]

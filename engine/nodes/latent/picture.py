@@ -71,7 +71,7 @@ def decode_image(ctx: NodeContext, vae: Vae, latent: Latent) -> Image:
 
     from engine.sampling.loop import fitted
 
-    family = ctx.session.autoencoder(vae)
+    family = ctx.session.autoencoder(vae if vae.family else replace(vae, family=latent.space))
     samples = fitted(latent, family.latent_space).samples
     pictures = []
     for i, item in enumerate(samples):

@@ -7,6 +7,7 @@ decoding differs by 0.0005 in the mean and 0.034 at most (0..1).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -38,7 +39,7 @@ def decode_image_tiled(
     """
     from engine.sampling.loop import fitted
 
-    family = ctx.session.autoencoder(vae)
+    family = ctx.session.autoencoder(vae if vae.family else replace(vae, family=latent.space))
     space = family.latent_space
     samples = fitted(latent, space).samples
     tile, shared = _cells(tile_size, overlap, space.factor)

@@ -39,6 +39,7 @@ ENCODER_KINDS = (
     "hidream", "hunyuan_image", "omnigen2", "cosmos", "mochi", "pixart", "stable_cascade", "stable_audio", "ace",
 )  # fmt: skip
 PAIR_KINDS = ("sdxl", "sd3", "flux", "hunyuan_video", "hidream", "hunyuan_image", "hunyuan_video_15", "kandinsky5")
+VAE_FAMILIES = ("auto", "sd15", "sd2", "sdxl", "sd3", "flux", "flux2", "qwen_image", "z_image", "chroma")
 
 
 @node(
@@ -72,7 +73,7 @@ def text_encoder(
     encoder: which file
     kind: the family it is to serve
     """
-    return TextEncoderHandle(_known(ctx, encoder), kind)
+    return _encoders(ctx, kind, encoder)
 
 
 @node("load.text_encoder_pair", category="Load", outputs=("clip",), title="Load two text encoders", effects=LANE,
@@ -86,7 +87,7 @@ def text_encoder_pair(
     encoder_2: the second
     kind: the family they are to serve
     """
-    return TextEncoderHandle(_known(ctx, encoder_1), kind, more=(_known(ctx, encoder_2),))
+    return _encoders(ctx, kind, encoder_1, encoder_2)
 
 
 @node("load.text_encoder_triple", category="Load", outputs=("clip",), title="Load three text encoders", effects=LANE,
@@ -98,7 +99,7 @@ def text_encoder_triple(ctx: NodeContext, encoder_1: Encoder, encoder_2: Encoder
     encoder_2: the second
     encoder_3: the third
     """
-    return TextEncoderHandle(_known(ctx, encoder_1), "sd3", more=(_known(ctx, encoder_2), _known(ctx, encoder_3)))
+    return _encoders(ctx, "sd3", encoder_1, encoder_2, encoder_3)
 
 
 @node("load.text_encoder_quadruple", category="Load", outputs=("clip",), title="Load four text encoders", effects=LANE,
@@ -113,19 +114,23 @@ def text_encoder_quadruple(
     encoder_3: the third
     encoder_4: the fourth
     """
-    rest = (encoder_2, encoder_3, encoder_4)
-    return TextEncoderHandle(_known(ctx, encoder_1), "hidream", more=tuple(_known(ctx, ref) for ref in rest))
+    return _encoders(ctx, "hidream", encoder_1, encoder_2, encoder_3, encoder_4)
 
 
 @node(
     "load.vae", category="Load", outputs=("vae",), title="Load VAE", effects=LANE, search=("VAELoader", "autoencoder")
 )
-def vae(ctx: NodeContext, vae: Annotated[Checkpoint, In(model_kind="vae")]) -> Vae:
+def vae(
+    ctx: NodeContext,
+    vae: Annotated[Checkpoint, In(model_kind="vae")],
+    family: Annotated[str, In(choices=VAE_FAMILIES, advanced=True)] = "auto",
+) -> Vae:
     """Load an autoencoder by itself, instead of a checkpoint's own.
 
     vae: which one
+    family: whose it is; auto reads it from the file, and where files look alike from the latent that is decoded
     """
-    return VAEHandle(_known(ctx, vae), "sd15")
+    return VAEHandle(_known(ctx, vae), "" if family == "auto" else family)
 
 
 @node("load.lora", category="Load", outputs=("model", "clip"), title="Load LoRA", effects=LANE, search=("LoraLoader",))
@@ -208,6 +213,14 @@ def _known(ctx: NodeContext, ref: ModelRef) -> ModelRef:
     """The reference with what tells its file from others. Raises MissingModel when it is not on this machine."""
     known: ModelRef = ref if ref.fingerprint else replace(ref, fingerprint=ctx.session.fingerprint(ref))
     return known
+
+
+def _encoders(ctx: NodeContext, kind: str, *refs: ModelRef) -> TextEncoderHandle:
+    from engine.models.sources import encoder_family
+
+    first, *more = [_known(ctx, ref) for ref in refs]
+    family = encoder_family([ctx.session.locate(ref) for ref in refs], kind)
+    return TextEncoderHandle(first, family, more=tuple(more))
 
 
 def _with_lora(handle: Handle, ref: ModelRef, strength: float) -> Handle:
