@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import hypothesis.strategies as st
@@ -32,6 +33,7 @@ from studio_app.documents.edits import (
     ShowAsSocket,
     SwapNode,
     edit_from_json,
+    insertion,
 )  # fmt: skip
 from studio_app.documents.graph_document import GraphDocument
 from studio_app.documents.history import Entry
@@ -47,8 +49,8 @@ from studio_app.documents.subgraph_edits import (
 )  # fmt: skip
 
 TYPES = (
-    "latent.blend", "latent.empty", "latent.scale_by", "image.load", "image.blur", "image.batch_all", "image.save",
-    "utility.reroute", "maths.calculate", "gone.type",
+    "latent.empty", "latent.blend", "latent.scale_by", "latent.batch", "utility.reroute", "latent.flip", "gone.type",
+    "image.batch_all", "image.blur", "maths.calculate",
 )  # fmt: skip
 some = st.integers(0, 10**6)
 point = st.tuples(st.integers(-500, 500).map(float), st.integers(-500, 500).map(float))
@@ -79,8 +81,15 @@ class DocumentMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         registry = Registry.builtin()
+        nodes = [Node(id=f"n{i}", type=TYPES[i % 4], position=(i * 10.0, 0.0)) for i in range(8)]
+        taken = {"latent.blend": ("a", "b"), "latent.scale_by": ("latent",), "latent.batch": ("a", "b")}
         self.first = Workflow(
-            nodes=tuple(Node(id=f"n{i}", type=TYPES[i % len(TYPES)], position=(i * 10.0, 0.0)) for i in range(6))
+            nodes=tuple(
+                replace(
+                    n, inputs={name: Link(f"n{i - 1 - k}", "latent") for k, name in enumerate(taken.get(n.type, ()))}
+                )
+                for i, n in enumerate(nodes)
+            )
         )
         self.shadow = Shadow(self.first, registry)
         self.document = GraphDocument(self.first, registry, journal=self.shadow)
@@ -101,12 +110,17 @@ class DocumentMachine(RuleBasedStateMachine):
         return wires[number % len(wires)] if wires else Wire("a", "b", "c", "d")
 
     def wanted(self, source: int, target: int, socket: int) -> Wire:
-        a, b = self.name(source), self.name(target)
-        if not self.document.nodes:
+        """A wire between two nodes: most often the first that may be laid, else any."""
+        return self.between(self.name(source), self.name(target), socket)
+
+    def between(self, a: str, b: str, socket: int) -> Wire:
+        if not {a, b} <= self.document.nodes.keys():
             return Wire(a, "x", b, "y")
         outputs = [o.name for o in self.document.schema(a).outputs] or ["none"]
         inputs = [i.name + ("0" if i.variadic else "") for i in self.document.schema(b).inputs] or ["none"]
-        return Wire(a, outputs[socket % len(outputs)], b, inputs[socket % len(inputs)])
+        wires = [Wire(a, output, b, name) for output in outputs for name in inputs]
+        wires = wires[socket % len(wires) :] + wires[: socket % len(wires)]
+        return next((w for w in wires if socket % 4 and not self.document.can_connect(w)), wires[0])
 
     def do(self, edit: Edit, merge: str = "") -> None:
         again = edit_from_json(json.loads(json.dumps(edit.to_json())))
@@ -147,12 +161,15 @@ class DocumentMachine(RuleBasedStateMachine):
 
     @rule(which=some, to=some, socket=some)
     def rewire(self, which: int, to: int, socket: int) -> None:
-        wire, end = self.wire(which), self.wanted(which, to, socket)
+        wire = self.wire(which)
+        end = self.between(wire.source, self.name(to), socket)
         self.do(Rewire(wire, Wire(wire.source, wire.output, end.target, end.input)))
 
     @rule(which=some, node=some)
     def insert(self, which: int, node: int) -> None:
-        self.do(InsertOnWire(self.name(node), self.wire(which)))
+        wire = self.wire(which)
+        fitting = [n for n in sorted(self.document.nodes) if insertion(self.document, n, wire)]
+        self.do(InsertOnWire(fitting[node % len(fitting)] if fitting and node % 4 else self.name(node), wire))
 
     @rule(which=some, at=point)
     def reroute(self, which: int, at: tuple[float, float]) -> None:
@@ -225,6 +242,7 @@ class DocumentMachine(RuleBasedStateMachine):
 
     @rule(which=some, side=st.sampled_from(["inputs", "outputs"]))
     def sockets(self, which: int, side: Any) -> None:
+        self.open(which)
         wire = self.wanted(which, which, which)
         self.do(ExposeSocket(side, wire.target, wire.input if side == "inputs" else wire.output))
         head = self.document.content.subgraphs.get(self.document.graph_id)
