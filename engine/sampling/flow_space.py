@@ -111,6 +111,8 @@ class FlowSpace:
         if not self.terminal:
             return sigmas
         left = 1 - sigmas
+        if not left[-1]:  # a single step is at pure noise, and can't be at the terminal σ too
+            return sigmas
         scale = left[-1] / (1 - self.terminal)
         return np.asarray(1 - left / scale)
 
