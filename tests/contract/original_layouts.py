@@ -168,7 +168,8 @@ def wan_vae(base: int = 96, latent: int = 16) -> Layout:
     """WanVAE_(dim=96, z_dim=16): dim_mult 1, 2, 4, 4; two residual blocks; time is halved on the last two levels."""
 
     def block(name: str, inputs: int, outputs: int) -> Layout:
-        found = {f"{name}.residual.0.gamma": (inputs, 1, 1, 1), f"{name}.residual.3.gamma": (outputs, 1, 1, 1)}
+        found: Layout = {f"{name}.residual.0.gamma": (inputs, 1, 1, 1)}
+        found |= {f"{name}.residual.3.gamma": (outputs, 1, 1, 1)}
         found |= conv(f"{name}.residual.2", inputs, outputs, 3, 3, 3)
         found |= conv(f"{name}.residual.6", outputs, outputs, 3, 3, 3)
         return found if inputs == outputs else found | conv(f"{name}.shortcut", inputs, outputs, 1, 1, 1)

@@ -6,16 +6,27 @@ The file's names and shapes come from `original_layouts`, the parameters from th
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections import Counter
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+import torch
 
+from engine.contracts.errors import BadInput
 from engine.models.layouts import (
-    apply, config_for, config_of, key_map, module_map, parts_in, placed_shape, variant_of, variants_of,
+    apply,
+    config_for,
+    config_of,
+    key_map,
+    module_map,
+    parts_in,
+    placed_shape,
+    variant_of,
+    variants_of,
 )  # fmt: skip
 from tests.contract import original_layouts as original
 from tests.contract.original_layouts import Layout, under
@@ -25,10 +36,17 @@ _TRAINING: Layout = {
     "betas": (1000,), "alphas_cumprod": (1000,), "sqrt_one_minus_alphas_cumprod": (1000,), "model_ema.decay": (),
     "model_ema.num_updates": (), "model_ema.diffusion_modelinput_blocks00weight": (320, 4, 3, 3),
 }  # fmt: skip
-_SD15 = {"base": 320, "mults": (1, 2, 4, 4), "depths": (1, 1, 1, 0), "context": 768}
-_SD2 = {"base": 320, "mults": (1, 2, 4, 4), "depths": (1, 1, 1, 0), "context": 1024, "flat": True}
-_SDXL = {"base": 320, "mults": (1, 2, 4), "depths": (0, 2, 10), "context": 2048, "flat": True}
-_REFINER = {"base": 384, "mults": (1, 2, 4, 4), "depths": (0, 4, 4, 0), "context": 1280, "flat": True, "label": 2560}
+_SD15: Any = {"base": 320, "mults": (1, 2, 4, 4), "depths": (1, 1, 1, 0), "context": 768}
+_SD2: Any = {"base": 320, "mults": (1, 2, 4, 4), "depths": (1, 1, 1, 0), "context": 1024, "flat": True}
+_SDXL: Any = {"base": 320, "mults": (1, 2, 4), "depths": (0, 2, 10), "context": 2048, "flat": True}
+_REFINER: Any = {
+    "base": 384,
+    "mults": (1, 2, 4, 4),
+    "depths": (0, 4, 4, 0),
+    "context": 1280,
+    "flat": True,
+    "label": 2560,
+}
 
 
 def _clip_l(**more: Any) -> Layout:
@@ -102,7 +120,7 @@ def _flux(transformer: Layout) -> Layout:
     }
 
 
-_SD3_MEDIUM = {"positions": 192, "normed": False}
+_SD3_MEDIUM: Any = {"positions": 192, "normed": False}
 _FILES: dict[str, tuple[str, str, Layout]] = {
     "sd15": ("sd15", "base", _sd15()),
     "sd15 inpaint": ("sd15", "inpaint", _sd15(9)),
@@ -166,7 +184,6 @@ _FILES: dict[str, tuple[str, str, Layout]] = {
 def _tensors(config: str) -> dict[str, tuple[int, ...]]:
     """Every tensor of the model of this configuration, built on the meta device."""
     import diffusers
-    import torch
     import transformers
 
     settings = json.loads(config)
@@ -209,5 +226,171 @@ def test_every_key_of_a_file_is_placed_and_every_parameter_filled_once(name: str
 
 
 # The only tensors of the files above that no model has: training's, and layers that nothing reads.
-_LEFT = ("betas", "alphas_cumprod", "model_ema.", "position_ids", "logit_scale", "lm_head", "tekken_model", "norm_final",
-         "resblocks.23.", "text_projection", "encoder.embed_tokens")  # fmt: skip
+_LEFT = (
+    "betas", "alphas_cumprod", "model_ema.", "position_ids", "logit_scale", "lm_head", "tekken_model", "norm_final",
+    "resblocks.23.", "text_projection", "encoder.embed_tokens",
+)  # fmt: skip
+
+
+def _labelled(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+    """A tensor for each shape, its columns cut to three; no two rows are alike, nor any two tensors."""
+    found = {}
+    for number, (name, shape) in enumerate(shapes.items()):
+        cut = (shape[0], min(shape[1], 3), *shape[2:]) if len(shape) > 1 else shape
+        found[name] = torch.arange(math.prod(cut)).reshape(cut) + 10_000_000 * number
+    return found
+
+
+def _converted(family: str, part: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+    tensors = _labelled(shapes)
+    return {
+        placement.target: apply(placement, tensors[source])
+        for source, placements in key_map(family, part, shapes).placements.items()
+        for placement in placements
+    }
+
+
+_UNET: Any = {"base": 32, "mults": (1, 2, 2, 2), "depths": (1, 1, 1, 0), "context": 768}
+_KL = {"down_block_types": [""] * 4, "up_block_types": [""] * 4}
+_LAYERS = {"layers_per_block": 2, "class_embed_type": None, "addition_embed_type": None}
+
+
+class _Text:
+    config: ClassVar[Mapping[str, int]] = {}
+
+
+# Name → (family, part, file, diffusers' converter, what it is told more).
+_CONVERTERS: dict[str, tuple[str, str, Layout, str, tuple[Any, ...]]] = {
+    "sd15": ("sd15", "unet", under(_SD, original.unet(4, **_UNET)), "convert_ldm_unet_checkpoint", (_LAYERS,)),
+    "sdxl": ("sdxl", "unet", under(_SD, original.unet(4, 32, (1, 2, 2), (0, 2, 3), 2048, flat=True, label=96)),
+             "convert_ldm_unet_checkpoint", ({**_LAYERS, "addition_embed_type": "text_time"},)),
+    "controlnet": ("sd15", "controlnet", under("control_model.", original.controlnet(**_UNET)),
+                   "convert_controlnet_checkpoint", (_LAYERS,)),
+    "kl": ("sd15", "vae", original.kl(4, 16), "convert_ldm_vae_checkpoint", (_KL,)),
+    "kl of flux": ("flux", "vae", original.kl(16, 16, quant=""), "convert_ldm_vae_checkpoint", (_KL,)),
+    "wan vae": ("qwen_image", "vae", original.wan_vae(12, 4), "convert_wan_vae_to_diffusers", ()),
+    "bigG": ("sdxl", "text_encoder_2", original.open_clip(1280, 2), "convert_open_clip_checkpoint", (_Text(), "")),
+    "sd3": ("sd3", "transformer", original.sd3(3, positions=4, normed=True, dual=2, text=8),
+            "convert_sd3_transformer_checkpoint_to_diffusers", ()),
+    "flux": ("flux", "transformer", original.flux(double=2, single=2),
+             "convert_flux_transformer_checkpoint_to_diffusers", ()),
+    "flux2": ("flux2", "transformer", original.flux2(32, 2, 2, 48, guided=True),
+              "convert_flux2_transformer_checkpoint_to_diffusers", ()),
+    "chroma": ("chroma", "transformer", original.chroma(double=2, single=2),
+               "convert_chroma_transformer_checkpoint_to_diffusers", ()),
+    "z image": ("z_image", "transformer", original.z_image(24, 2, 8),
+                "convert_z_image_transformer_checkpoint_to_diffusers", ()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(_CONVERTERS))
+def test_tensors_come_out_as_from_diffusers_own_converters(name: str) -> None:
+    from diffusers.loaders import single_file_utils
+
+    family, part, file, converter, more = _CONVERTERS[name]
+    ours = _converted(family, part, file)
+    tensors = _labelled(file)
+    first = more[:1] if name == "bigG" else ()
+    theirs = getattr(single_file_utils, converter)(*first, tensors, *more[len(first) :])
+    theirs = {key: value for key, value in theirs.items() if value is not None}
+    assert ours.keys() == theirs.keys()
+    for key, value in theirs.items():
+        assert torch.equal(ours[key], value), key
+
+
+def test_a_controlnet_of_the_original_code_fills_diffusers_own() -> None:
+    file = under("control_model.", original.controlnet(**_SD15))
+    layout = key_map("sd15", "controlnet", file)
+    from diffusers import ControlNetModel
+
+    with torch.device("meta"):
+        wanted = {
+            name: tuple(value.shape) for name, value in ControlNetModel(cross_attention_dim=768).state_dict().items()
+        }
+    placed = {p.target: placed_shape(p, file[key]) for key, value in layout.placements.items() for p in value}
+    assert layout.unused == ()
+    assert placed == wanted
+
+
+@pytest.mark.parametrize("name", ["sd15", "sd3.5 medium", "flux dev", "flux2 dev", "qwen image whole", "z image whole"])
+def test_a_file_with_diffusers_names_is_placed_as_it_is(name: str) -> None:
+    family, variant, file = _FILES[name]
+    for part in parts_in(file, family):
+        own = _wanted(config_for(family, part, file))
+        layout = key_map(family, part, own)
+        assert layout.unused == ()
+        assert all(source == placement.target for source, (placement, *_) in layout.placements.items())
+        assert set(layout.targets()) | {"encoder.embed_tokens.weight"} == own.keys() | {"encoder.embed_tokens.weight"}
+        assert part not in ("unet", "transformer") or variant_of(family, part, own) == variant
+
+
+@pytest.mark.parametrize("name", list(_FILES))
+def test_a_stranger_in_a_part_is_reported_and_not_placed(name: str) -> None:
+    family, _, file = _FILES[name]
+    for part, prefix in parts_in(file, family).items():
+        stranger = f"{prefix}something.new.weight"
+        layout = key_map(family, part, {**file, stranger: (3, 3)})
+        assert layout.unused == (stranger,)
+        assert stranger not in layout.placements
+
+
+@pytest.mark.parametrize("family", ["sd15", "sd2", "sdxl", "sdxl_refiner", "sd3", "flux", "flux2", "chroma",
+                                    "qwen_image", "z_image"])  # fmt: skip
+def test_every_original_module_of_the_full_model_names_a_module_that_is_there(family: str) -> None:
+    for variant in variants_of(family):
+        part = "unet" if family in ("sd15", "sd2", "sdxl", "sdxl_refiner") else "transformer"
+        config = config_of(family, variant, part)
+        wanted = _wanted(config)
+        modules = {key.rpartition(".")[0] for key in wanted} - {"", "pos_embed"}
+        found = [placement.target for value in module_map(family, part, variant).values() for placement in value]
+        assert len(found) == len(set(found))
+        assert set(found) == modules
+        for placements in module_map(family, part, variant).values():
+            for placement in placements:
+                if placement.rows:
+                    start, stop = placement.rows
+                    assert stop - start == wanted[f"{placement.target}.weight"][0]
+
+
+def test_the_scales_of_fp8_weights_are_told_beside_them() -> None:
+    file = original.flux(double=1, single=1)
+    weight = "single_blocks.0.linear1.weight"
+    scaled = {**file, "single_blocks.0.linear1.scale_weight": (), "scaled_fp8": (0,),
+              "single_blocks.0.linear1.scale_input": ()}  # fmt: skip
+    layout = key_map("flux", "transformer", scaled)
+    assert layout.scales == {weight: "single_blocks.0.linear1.scale_weight"}
+    assert layout.unused == ()
+    assert layout.placements[weight][3].rows == (9216, 21504)
+
+
+def test_the_projection_that_sd3_leaves_out_is_the_identity() -> None:
+    file = _FILES["sd3.5 large"][2]
+    assert key_map("sd3", "text_encoder", file).identity == ("text_projection.weight",)
+    assert key_map("sd3", "text_encoder_2", file).identity == ()
+
+
+def test_a_text_encoder_cut_after_the_last_layer_read_passes_its_norm() -> None:
+    for layers, last, bypassed in ((30, False, ("norm",)), (30, True, ("norm",)), (40, True, ())):
+        file = _mistral(layers, last=last)
+        assert key_map("flux2", "text_encoder", file).bypassed == bypassed
+        assert config_for("flux2", "text_encoder", file)["num_hidden_layers"] == layers
+
+
+def test_a_part_that_the_file_lacks_is_said_in_one_sentence() -> None:
+    with pytest.raises(BadInput, match="no vae"):
+        key_map("flux", "vae", original.flux(double=1, single=1))
+
+
+def test_the_names_of_llama_cpp_fill_the_same_models() -> None:
+    names = ("attn_q", "attn_k", "attn_v", "attn_norm", "ffn_gate", "ffn_up", "ffn_down", "ffn_norm")
+    t5: Layout = {f"enc.blk.{n}.{name}.weight": (4, 4) for n in range(24) for name in (*names, "attn_o")}
+    t5 |= {"enc.blk.0.attn_rel_b.weight": (64, 32), "enc.output_norm.weight": (4,), "token_embd.weight": (32128, 4)}
+    layout = key_map("flux", "text_encoder_2", t5)
+    assert layout.unused == ()
+    assert set(layout.targets()) == _wanted(config_of("flux", "dev", "text_encoder_2")).keys()
+    own = (*names, "attn_output", "attn_q_norm", "attn_k_norm")
+    qwen: Layout = {f"blk.{n}.{name}.weight": (4, 4) for n in range(36) for name in own}
+    qwen |= {"output_norm.weight": (4,), "token_embd.weight": (151936, 2560), "output.weight": (4, 4)}
+    layout = key_map("z_image", "text_encoder", qwen)
+    assert layout.unused == ()
+    assert set(layout.targets()) == _wanted(config_of("z_image", "base", "text_encoder")).keys()

@@ -32,7 +32,8 @@ _QWEN_PLAIN = ("<tool_call>", "</tool_call>", "<|fim_", "<|repo_name|>", "<|file
                "</tool_response>", "<think>", "</think>")  # fmt: skip
 # Qwen3's turns without tools: a closed, empty thought stands in for thinking switched off.
 _QWEN_CHAT = (
-    "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}"
+    "{%- for message in messages %}"
+    "{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}"
     "{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}"
     "{%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}"
     "{%- endif %}"
