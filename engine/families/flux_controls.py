@@ -102,8 +102,7 @@ class FluxControls:
 
     def _bound(self, control: Control) -> FluxControl:
         name, network = control.handle.weights.name, self._others(control.handle.weights)
-        config = getattr(network, "config", None)
-        if not hasattr(network, "controlnet_x_embedder") or int(config.joint_attention_dim) != self._width:
+        if not hasattr(network, "controlnet_x_embedder") or int(network.config.joint_attention_dim) != self._width:
             raise InvalidRequest(
                 f"the ControlNet “{name}” was not made for Flux", where="control",
                 fix="Use a ControlNet made for this family",

@@ -58,7 +58,8 @@ def _case(folder: Path, task: str, name: str) -> Case:
             arguments |= {"image": room.as_tensor(room.picture()), "strength": strength}
         if task == "inpaint":
             arguments["mask_image"] = torch.from_numpy(room.mask())[:, None]
-        return room.called(made, arguments)
+        picture: Picture = room.called(made, arguments)
+        return picture
 
     return Case(task, ours, reference)
 

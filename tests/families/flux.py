@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,8 @@ def _reference(tiny: room.Tiny, pipeline: str, arguments: dict[str, Any], **part
         "prompt": room.PROMPT, "num_inference_steps": room.STEPS, "guidance_scale": GUIDANCE, "width": room.EDGE,
         "height": room.EDGE,
     }  # fmt: skip
-    return room.called(tiny.pipeline(pipeline, **parts), usual | arguments)
+    made: Picture = room.called(tiny.pipeline(pipeline, **parts), usual | arguments)
+    return made
 
 
 def _hint(picture: Picture) -> torch.Tensor:
@@ -199,7 +201,4 @@ def _controls(folder: Path) -> list[Case]:
         return _reference(tiny, "FluxControlNetPipeline", arguments, controlnet=FluxMultiControlNetModel(nets))
 
     several = (("control", ("plain",)), ("control (union)", ("union",)), ("control (two)", ("plain", "union")))
-    return [
-        Case(task, lambda dtype, n=names: ours(n, dtype), lambda dtype, n=names: reference(n, dtype))
-        for task, names in several
-    ]
+    return [Case(task, partial(ours, names), partial(reference, names)) for task, names in several]

@@ -167,7 +167,8 @@ def test_a_run_goes_on_from_a_kept_state_bit_for_bit(sampler: str) -> None:
 
 def test_stochastic_samplers_draw_and_the_others_do_not() -> None:
     for sampler in SAMPLERS:
-        solver, drawn = solver_named(sampler, flow=True), []
+        solver = solver_named(sampler, flow=True)
+        drawn: list[int] = []
 
         def noise(state: SolverState, drawn: list[int] = drawn) -> torch.Tensor:
             drawn.append(state.index)
