@@ -10,24 +10,24 @@ and controls are the family's own; everything between the answers and the solver
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, TypeAlias
 
 import torch
 
-from engine.contracts.errors import InvalidRequest
+from engine.contracts.errors import InvalidRequest, MissingModel
 from engine.contracts.references import ModelRef
 from engine.families.autoencoder import KLAutoencoder, Parts
+from engine.families.guided import Asked, GuidedNetwork
 from engine.families.patched import PatchedParts, no_others
 from engine.families.protocol import Autoencoder, BindRequest, Bound, EncodedText, LatentSpace
 from engine.graph.values import ConditioningEntry, Patch
 from engine.models.adapters.apply import Weights
 from engine.prompts.grammar import ParsedPrompt
 from engine.sampling.flow_space import FlowSpace, Laid
-from engine.sampling.guidance import guided, is_composed, is_plain, mixed
-from engine.sampling.patches import combined, rules_of
+from engine.sampling.guidance import guided
 
 # A prompt as nodes give it: one text for every encoder, or one for each encoder by name.
 Text: TypeAlias = str | ParsedPrompt | Mapping[str, str | ParsedPrompt]
@@ -51,7 +51,7 @@ class Denoiser(Protocol):
         ...
 
 
-class BoundFlow:
+class BoundFlow(GuidedNetwork):
     """A denoiser with its prompts: guidance, AND branches, regions and schedules. See protocol.Bound.
 
     batched  one forward for all sides, unconditional first, where each is one plain prompt of the same shape
@@ -62,47 +62,20 @@ class BoundFlow:
         self, request: BindRequest, space: FlowSpace, denoiser: Denoiser, *, batched: bool = False,
         combine: Combine = guided,
     ) -> None:  # fmt: skip
-        self._request, self._space, self._denoiser, self._combine = request, space, denoiser, combine
-        self._rules = rules_of(request.patches, "flow")
-        composed = is_composed(request.positive)  # AND weighs against the negative side whatever cfg is
-        guide = bool(request.negative) and (request.cfg != 1.0 or request.style != "cfg" or composed)
-        self._sides: tuple[tuple[ConditioningEntry, ...], ...] = (request.positive,)
-        if guide:
-            middle = (request.middle,) if request.style != "cfg" else ()
-            self._sides = (request.negative, *middle, request.positive)
-        alike = len({_form(side[0]) for side in self._sides}) == 1
-        self._together = batched and len(self._sides) > 1 and alike and all(is_plain(side) for side in self._sides)
+        self._denoiser, self._batched, self._combine = denoiser, batched, combine
+        super().__init__(request, space)
 
-    def predict(self, x: torch.Tensor, timestep: torch.Tensor, fraction: float) -> torch.Tensor:
-        outputs = self._outputs(x, timestep, fraction)
-        request = self._request
-        if len(outputs) == 1:
-            return outputs[0]
-        if request.style == "cfg":
-            if self._rules:
-                sigma = torch.tensor(self._space.sigma_at(float(timestep)), dtype=torch.float32)
-                return combined(outputs[0], outputs[1], request.cfg, self._rules, x, sigma, "flow")
-            return self._combine(outputs[0], outputs[1], request.cfg)
-        negative, middle, positive = outputs
-        if request.style == "nested":
-            return guided(negative, guided(middle, positive, request.cfg), request.cfg_2)
-        return guided(negative, middle, request.cfg_2) + request.cfg * (positive - middle)
+    def _alike(self, entry: ConditioningEntry) -> Hashable:
+        return _form(entry) if self._batched else id(entry)
 
-    def _outputs(self, x: torch.Tensor, timestep: torch.Tensor, fraction: float) -> tuple[torch.Tensor, ...]:
-        """What the network says for each side: negative, middle where there is one, positive."""
-        if self._together:
-            entries = [side[0] for side in self._sides]
-            return self._denoiser(entries, torch.cat([x] * len(entries)), timestep, fraction).chunk(len(entries))
+    def _ask(self, x: torch.Tensor, timestep: torch.Tensor, fraction: float, asked: tuple[Asked, ...]) -> torch.Tensor:
+        return self._denoiser([entry for entry, _ in asked], x, timestep, fraction)
 
-        def one(entry: ConditioningEntry) -> torch.Tensor:
-            return self._denoiser([entry], x, timestep, fraction)
-
-        first, *others = self._sides
-        base = one(first[0]) if is_plain(first) else mixed(first, fraction, x, one)
-        return (base, *(one(s[0]) if is_plain(s) else mixed(s, fraction, x, one, base) for s in others))
+    def _guide(self, negative: torch.Tensor, positive: torch.Tensor, cfg: float) -> torch.Tensor:
+        return self._combine(negative, positive, cfg)
 
 
-def _form(entry: ConditioningEntry) -> tuple[Any, ...]:
+def _form(entry: ConditioningEntry) -> Hashable:
     """What must be alike for two prompts to run as one batch: shapes, and what is drawn in besides."""
     extras = dict(entry.extras)
     said = tuple(sorted((name, value) for name, value in extras.items() if isinstance(value, (int, float, str))))
@@ -124,6 +97,7 @@ class FlowFamily:
     batched: ClassVar[bool] = False
     network_part: ClassVar[str] = "transformer"
     autoencoder_class: ClassVar[type[Any]] = KLAutoencoder  # (parts, device) → protocol.Autoencoder
+    usual_space: ClassVar[LatentSpace | None] = None  # of a diffusion model that came without its autoencoder
     pipelines: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     def __init__(
@@ -144,7 +118,12 @@ class FlowFamily:
 
     @property
     def latent_space(self) -> LatentSpace:
-        return self._autoencoder.latent_space
+        try:
+            return self._autoencoder.latent_space
+        except MissingModel:
+            if self.usual_space is None:
+                raise
+            return self.usual_space
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """See Autoencoder.encode."""
