@@ -18,9 +18,10 @@ _ICONS = {
 
 # Keys that mean something only where a picture has the focus: the page that shows pictures answers them itself.
 LOCAL_KEYS = frozenset({"picture.open", "picture.delete", "picture.copy"})
+LOCAL_PAGES = ("graph.",)  # pages whose keys are all their own: the canvas uses single letters
 
 # A second key for a command, where one is customary.
-_ALSO = {"view.create": "1", "create.generate": "Ctrl+Enter", "view.scale_up": "Ctrl+="}
+_ALSO = {"view.create": "1", "view.graph": "2", "create.generate": "Ctrl+Enter", "view.scale_up": "Ctrl+="}
 
 
 class Actions(QObject):
@@ -76,7 +77,7 @@ class Actions(QObject):
             action.setShortcutContext(Qt.ShortcutContext.WindowShortcut)
         action.setEnabled(self._commands.is_bound(command.id))
         action.triggered.connect(self._run)
-        if command.id not in LOCAL_KEYS:
+        if command.id not in LOCAL_KEYS and not command.id.startswith(LOCAL_PAGES):
             window.addAction(action)
         return action
 

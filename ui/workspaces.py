@@ -29,4 +29,13 @@ def _create(app: Application, bridge: Bridge) -> Workspace:
     return CreateWorkspace(app, bridge)
 
 
-WORKSPACES: tuple[WorkspaceEntry, ...] = (WorkspaceEntry("Create", "sparkles", "view.create", _create),)
+def _graph(app: Application, bridge: Bridge) -> Workspace:
+    from ui.graph_canvas.workspace import GraphWorkspace
+
+    return GraphWorkspace(app, bridge)
+
+
+WORKSPACES: tuple[WorkspaceEntry, ...] = (
+    WorkspaceEntry("Create", "sparkles", "view.create", _create),
+    WorkspaceEntry("Graph", "workflow", "view.graph", _graph),
+)

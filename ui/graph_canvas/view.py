@@ -6,7 +6,7 @@ What the pointer does is decided by `tools/`; what keys do by commands.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, QRectF, Qt, QTimer, Signal, Slot
@@ -52,6 +52,7 @@ class GraphView(QGraphicsView):
     menu_wanted = Signal(QPoint, QPointF)
     edit_wanted = Signal(str, str)  # node, input: a person wants to change this value
     open_wanted = Signal(str)  # node: a double click on its title
+    frame_wanted = Signal(QPointF)  # a double click on a frame's title
     said = Signal(str)  # one sentence about what just could not be done
     dropped = Signal(object)
 
@@ -74,6 +75,9 @@ class GraphView(QGraphicsView):
         self.setAccessibleDescription("Nodes and wires of the workflow; arrow keys go along the wires.")
         self.viewport().setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.NoContextMenu)
+        self.snap = False
+        self.keys: Callable[[QKeyEvent, bool], bool] = lambda event, run: False  # who knows what keys mean
+        self.walking = False  # the keyboard goes from node to node
         self._moving = False
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
@@ -249,20 +253,28 @@ class GraphView(QGraphicsView):
             self.pointer.double_click(event)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        if self.pointer is None or not self.pointer.key(event, pressed=True):
+        if self.pointer is not None and self.pointer.key(event):
+            return
+        if not self.keys(event, True):
             event.ignore()  # QGraphicsView would scroll with the arrow keys
-
-    def keyReleaseEvent(self, event: QKeyEvent) -> None:
-        if self.pointer is None or not self.pointer.key(event, pressed=False):
-            event.ignore()
 
     def focusOutEvent(self, event: QFocusEvent) -> None:
         super().focusOutEvent(event)
         self.viewport().update()
 
-    def focusNextPrevChild(self, next_one: bool) -> bool:
-        """Tab opens the search here, and Ctrl+Tab goes on: the canvas must not keep the keyboard for itself."""
-        return False
+    def event(self, event: QEvent) -> bool:
+        """Keys of the canvas go before the window's: Delete here is no picture's."""
+        if event.type() == QEvent.Type.ShortcutOverride and isinstance(event, QKeyEvent):
+            if (self.pointer is not None and self.pointer.gesture is not None) or self.keys(event, False):
+                event.accept()
+                return True
+        if event.type() == QEvent.Type.KeyPress and isinstance(event, QKeyEvent):
+            if event.key() in {Qt.Key.Key_Tab, Qt.Key.Key_Backtab}:
+                if event.modifiers() & Qt.KeyboardModifier.ControlModifier:  # the way out for the keyboard
+                    return self.focusNextPrevChild(event.key() == Qt.Key.Key_Tab)
+                self.keyPressEvent(event)  # QWidget would give the focus on
+                return event.isAccepted()
+        return super().event(event)
 
     def viewportEvent(self, event: QEvent) -> bool:
         if event.type() == QEvent.Type.Leave and self.pointer is not None:

@@ -7,7 +7,6 @@ ones in microseconds; paths are made for those that are drawn.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray

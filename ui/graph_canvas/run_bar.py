@@ -1,0 +1,72 @@
+"""Run, stop and how far it is: floats at the lower edge of the canvas."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtWidgets import QFrame, QProgressBar, QWidget
+
+from ui import theme
+from ui.widgets.basics import Button, IconButton, Label
+from ui.widgets.layouts import Row
+
+
+class RunBar(QFrame):
+    """`command` fires with the command of the button pressed."""
+
+    command = Signal(str)
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setProperty("surface", "float")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        self.setAccessibleName("Run")
+        row = Row(self, spacing=0.75, margins=0.75)
+        self.add = IconButton("plus", "Add a node", "Find a node by its name or what it does.", shortcut="Space")
+        self.undo = IconButton("undo", "Undo", "Take the last change back.", shortcut="Ctrl+Z")
+        self.redo = IconButton("redo", "Redo", "Do again what was taken back.", shortcut="Ctrl+Shift+Z")
+        self.fit = IconButton("maximize", "Show everything", "See the whole workflow.", shortcut="Home")
+        self.run = Button("Run", "play", kind="primary", tip="Make what the workflow makes.", shortcut="Ctrl+Return")
+        self.stop = Button("Stop", "circle-stop", tip="Stop at the next step.", shortcut="Esc")
+        self.progress = QProgressBar()
+        self.progress.setTextVisible(False)
+        self.progress.setAccessibleName("Progress of the workflow")
+        self.words = Label("", "muted")
+        pairs: tuple[tuple[QWidget, str], ...] = (
+            (self.add, "graph.search"), (self.undo, "graph.undo"), (self.redo, "graph.redo"),
+            (self.fit, "graph.frame_all"), (self.run, "graph.run"), (self.stop, "graph.cancel"),
+        )  # fmt: skip
+        for widget, command in pairs:
+            widget.setProperty("command", command)
+            widget.clicked.connect(self._pressed)  # type: ignore[attr-defined]  # all are buttons
+            row.addWidget(widget)
+        row.addWidget(self.progress)
+        row.addWidget(self.words)
+        self.show_idle()
+        self._rescale()
+        theme.notifier.changed.connect(self._rescale)
+
+    @Slot()
+    def _rescale(self) -> None:
+        self.progress.setFixedSize(theme.px(120), theme.px(6))
+
+    @Slot()
+    def _pressed(self) -> None:
+        sender = self.sender()
+        if sender is not None:
+            self.command.emit(str(sender.property("command")))
+
+    def show_idle(self) -> None:
+        for widget in (self.stop, self.progress, self.words):
+            widget.hide()
+        self.adjustSize()
+
+    def show_running(self, done: int, planned: int, title: str, waiting: int) -> None:
+        """`waiting`: jobs of this workflow that are queued behind the one that runs."""
+        self.stop.show()
+        self.progress.show()
+        self.progress.setRange(0, planned)
+        self.progress.setValue(done)
+        more = f", {waiting} more queued" if waiting else ""
+        self.words.setText(f"{title or 'Waiting'}{more}")
+        self.words.show()
+        self.adjustSize()

@@ -1,0 +1,464 @@
+"""The Graph workspace: workflows in tabs, the canvas to the edges, the run bar floating over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from PySide6.QtCore import QPoint, QPointF, Signal, Slot
+from PySide6.QtGui import QDropEvent, QHideEvent, QResizeEvent, QShowEvent
+from PySide6.QtWidgets import QFileDialog, QMessageBox, QStackedWidget
+
+from engine.contracts.errors import TesseraError
+from engine.contracts.references import ModelRef
+from engine.contracts.workflow import Workflow
+from engine.recipes.request import ImageRequest
+from studio_app.application import Application
+from studio_app.documents.graph_document import GraphDocument
+from studio_app.workflows.workflows import OpenWorkflow
+from ui import theme
+from ui.bridge.bridge import Bridge
+from ui.graph_canvas.acts import Acts
+from ui.graph_canvas.canvas import Canvas
+from ui.graph_canvas.choice_popup import Choice
+from ui.graph_canvas.finding import Finding
+from ui.graph_canvas.handlers import canvas_handlers
+from ui.graph_canvas.menus import menu_at
+from ui.graph_canvas.run_bar import RunBar
+from ui.graph_canvas.runs import Runs
+from ui.graph_canvas.search import NodeFinder
+from ui.graph_canvas.tabs import Tabs
+from ui.widgets.containers import EmptyState
+from ui.widgets.fuzzy import ranked
+from ui.widgets.layouts import Column
+from ui.workspace import Workspace
+
+FIRST_PROMPT = "a red circle on a blue background"
+FILES = "Workflows (*.json)"
+
+
+class GraphWorkspace(Workspace):
+    """Shows `app.workflows`. `current_changed`: another tab is in front, or its selection changed."""
+
+    title: ClassVar[str] = "Graph"
+    icon_name: ClassVar[str] = "workflow"
+    current_changed = Signal()
+
+    def __init__(self, app: Application, bridge: Bridge) -> None:
+        super().__init__()
+        self._app, self._bridge = app, bridge
+        self.setAccessibleName("Graph")
+        self.runs = Runs(app, bridge, self)
+        self.finder = NodeFinder(app.node_types().schemas())
+        self.pages: dict[str, tuple[Canvas, Acts, Finding]] = {}
+        self._unbind: list[Callable[[], None]] = []
+        self._minimap, self._snap = True, False
+        column = Column(self, spacing=0)
+        self.tabs = Tabs()
+        column.addWidget(self.tabs)
+        self.stack = QStackedWidget()
+        column.addWidget(self.stack, 1)
+        self.empty = EmptyState(
+            "workflow", "Build a workflow from nodes",
+            "Nodes load models, read prompts, draw and change pictures; wires carry what they make.",
+            "Start from text to picture", "Open a workflow that turns a prompt into a picture.",
+        )  # fmt: skip
+        self.empty.button.setProperty("kind", "primary")
+        self.empty.button.clicked.connect(self.start_text_to_picture)
+        self.stack.addWidget(self.empty)
+        self.bar = RunBar(self)
+        self.bar.command.connect(self._run_command)
+        self.tabs.chosen.connect(self._tab_chosen)
+        self.tabs.close_wanted.connect(self._close_at)
+        self.tabs.new_wanted.connect(self.new)
+        self.runs.changed.connect(self._show_run)
+        self._stop = app.workflows.tabs_changed.subscribe(lambda tab: self._show_tabs())
+        self._start()
+
+    def _start(self) -> None:
+        try:
+            self._app.workflows.start()
+        except TesseraError as error:
+            self._app.notifications.post("warning", str(error))
+        self._show_tabs()
+
+    # ---- tabs
+
+    @property
+    def current(self) -> Canvas | None:
+        """The canvas in front."""
+        tab = self._app.workflows.current
+        return self.pages[tab.id][0] if tab is not None and tab.id in self.pages else None
+
+    @property
+    def acts(self) -> Acts | None:
+        canvas = self.current
+        return self.pages[canvas.tab.id][1] if canvas is not None else None
+
+    @property
+    def finding(self) -> Finding | None:
+        canvas = self.current
+        return self.pages[canvas.tab.id][2] if canvas is not None else None
+
+    def _show_tabs(self) -> None:
+        """Bring tabs and canvases in step with the open workflows."""
+        workflows = self._app.workflows
+        for tab_id in [name for name in self.pages if all(tab.id != name for tab in workflows.tabs)]:
+            canvas = self.pages.pop(tab_id)[0]
+            self.runs.forget(canvas)
+            canvas.close_down()
+            self.stack.removeWidget(canvas)
+            canvas.deleteLater()
+        current = workflows.current
+        if current is not None and current.id not in self.pages:
+            self._make(current)
+        self.tabs.show_tabs([(tab.title, tab.is_changed) for tab in workflows.tabs],
+                            workflows.tabs.index(current) if current is not None else -1)  # fmt: skip
+        page = self.current
+        self.stack.setCurrentWidget(page if page is not None else self.empty)
+        self.tabs.setVisible(bool(workflows.tabs))
+        self.bar.setVisible(page is not None)
+        self._show_run()
+        self._place()
+        self.current_changed.emit()
+
+    def _make(self, tab: OpenWorkflow) -> None:
+        canvas = Canvas(self._app, tab)
+        acts = Acts(canvas)
+        finding = Finding(acts, self.finder)
+        self.pages[tab.id] = (canvas, acts, finding)
+        self.stack.addWidget(canvas)
+        canvas.set_minimap(self._minimap)
+        canvas.view.snap = self._snap
+        canvas.view.search_wanted.connect(finding.search)
+        canvas.view.menu_wanted.connect(self._menu)
+        canvas.view.open_wanted.connect(self._open_node)
+        canvas.view.frame_wanted.connect(acts.rename_frame)
+        canvas.view.dropped.connect(self._dropped)
+        canvas.scene.changed_nodes.connect(self._document_changed)
+        canvas.selection_changed.connect(self.current_changed)
+        if tab.notice:
+            canvas.say(tab.notice)
+
+    @Slot(int)
+    def _tab_chosen(self, index: int) -> None:
+        tabs = self._app.workflows.tabs
+        if 0 <= index < len(tabs) and tabs[index] is not self._app.workflows.current:
+            self._app.workflows.show(tabs[index])
+            self._show_tabs()
+            self.take_focus()
+
+    @Slot(int)
+    def _close_at(self, index: int) -> None:
+        """Close a tab; what no file holds is asked about."""
+        tab = self._app.workflows.tabs[index]
+        if not tab.is_changed:
+            self._app.workflows.close_tab(tab)
+            return
+        box = QMessageBox(self)
+        box.setText(f"“{tab.title}” has changes that are in no file.")
+        save = box.addButton("Save", QMessageBox.ButtonRole.AcceptRole)
+        box.addButton("Close without saving", QMessageBox.ButtonRole.DestructiveRole)
+        keep = box.addButton("Keep open", QMessageBox.ButtonRole.RejectRole)
+        box.setEscapeButton(keep)
+
+        def decide() -> None:
+            clicked = box.clickedButton()
+            if clicked is keep or (clicked is save and not self.save_tab(tab)):
+                return
+            self._app.workflows.close_tab(tab)
+
+        box.finished.connect(decide)
+        box.open()
+
+    @Slot(object)
+    def _document_changed(self, change: object) -> None:
+        tabs = self._app.workflows.tabs
+        self.tabs.mark([(tab.title, tab.is_changed) for tab in tabs])
+
+    # ---- files
+
+    @Slot()
+    def new(self) -> None:
+        """An empty workflow in a tab of its own."""
+        self._app.workflows.new()
+        self.take_focus()
+
+    @Slot()
+    def start_text_to_picture(self) -> None:
+        """A workflow that makes a picture of a prompt, with the model that Create uses."""
+        request = ImageRequest(prompt=FIRST_PROMPT)
+        try:
+            workflow = self._app.jobs.spec_of(request).workflow
+        except TesseraError as error:
+            self._app.notifications.post("warning", str(error))
+            return
+        self.open_workflow(workflow, "Text to picture")
+
+    def open_workflow(self, workflow: Workflow, name: str = "") -> Canvas | None:
+        """A workflow in a tab of its own; one whose nodes all lie at one place is laid out."""
+        document = GraphDocument(workflow, self._app.node_types())
+        if len({node.position for node in workflow.nodes}) <= 1 < len(workflow.nodes):
+            lay_out(document)
+        self._app.workflows.new(replace(document.workflow, name=workflow.name or name))
+        self.take_focus()
+        return self.current
+
+    def open_file(self, path: Path) -> None:
+        try:
+            self._app.workflows.open(path)
+        except TesseraError as error:
+            self._app.notifications.post("warning", str(error))
+        self._show_tabs()
+
+    def ask_open(self) -> None:
+        folder = self._app.workflows.library.own
+        chosen, _ = QFileDialog.getOpenFileName(self, "Open a workflow", str(folder if folder.is_dir() else ""), FILES)
+        if chosen:
+            self.open_file(Path(chosen))
+
+    def save(self) -> None:
+        tab = self._app.workflows.current
+        if tab is not None:
+            self.save_tab(tab)
+
+    def save_tab(self, tab: OpenWorkflow) -> bool:
+        """Write a tab to its file, to a new one in the library when it has none; whether it could be."""
+        try:
+            path = self._app.workflows.save(tab) if tab.path is not None else self._app.workflows.save_as(tab)
+        except TesseraError as error:
+            self._app.notifications.post("warning", str(error))
+            return False
+        canvas = self.pages.get(tab.id)
+        if canvas is not None:
+            canvas[0].say(f"Saved as {path.name}.")
+        return True
+
+    def ask_save_as(self) -> None:
+        tab = self._app.workflows.current
+        if tab is None:
+            return
+        folder = self._app.workflows.library.own
+        start = str(tab.path or folder / f"{tab.title}.json")
+        chosen, _ = QFileDialog.getSaveFileName(self, "Save the workflow", start, FILES)
+        if chosen:
+            path = Path(chosen)
+            try:
+                self._app.workflows.save_as(tab, path if path.suffix else path.with_suffix(".json"))
+            except TesseraError as error:
+                self._app.notifications.post("warning", str(error))
+
+    def close_current(self) -> None:
+        tab = self._app.workflows.current
+        if tab is not None:
+            self._close_at(self._app.workflows.tabs.index(tab))
+
+    def choose_template(self) -> None:
+        """The shipped workflows; before all the simplest, which needs no file."""
+        rows = [Choice("Text to picture", "a prompt, the starter model", help="The simplest: a prompt becomes a picture.")]
+        rows += [
+            Choice(t.title, t.group, help=t.explanation, value=t.id) for t in self._app.workflows.library.templates()
+        ]
+        if self.current is None:
+            self.new()
+        canvas = self.current
+        assert canvas is not None
+        texts = [f"{row.title} {row.note} {row.help}" for row in rows]
+
+        def take(choice: object) -> None:
+            chosen = choice.value if isinstance(choice, Choice) else None
+            if chosen is None:
+                self.start_text_to_picture()
+            else:
+                self.open_workflow(self._app.workflows.library.template(str(chosen)))
+
+        canvas.open_list("Start from a template", "What do you want to make?",
+                         lambda text: [rows[i] for i in ranked(text, texts)], take, canvas.view.centre())  # fmt: skip
+
+    @Slot(object)
+    def _dropped(self, event: QDropEvent) -> None:
+        for url in event.mimeData().urls():
+            path = Path(url.toLocalFile())
+            if path.suffix.lower() == ".json":
+                self.open_file(path)
+            else:
+                self._app.notifications.post("info", f"“{path.name}” is no workflow file.")
+
+    # ---- commands
+
+    def _bind(self) -> None:
+        if self._unbind:
+            return
+        handlers: dict[str, Callable[[], object]] = {
+            "graph.new": self.new, "graph.open": self.ask_open, "graph.save": self.save,
+            "graph.save_as": self.ask_save_as, "graph.close_tab": self.close_current,
+            "graph.gallery": self.choose_template, "graph.minimap": self.toggle_minimap, "graph.snap": self.toggle_snap,
+            "graph.run": self.run, "graph.run_to_here": self.run_to_here, "graph.cancel": self.cancel,
+            "graph.menu": self._menu_of_selection,
+        }  # fmt: skip
+        for name, act in canvas_handlers().items():
+            handlers[name] = partial(self._on_current, act)
+        self._unbind = [self._app.commands.bind(name, handler) for name, handler in handlers.items()]
+
+    def _on_current(self, act: Callable[[Acts, Finding], object]) -> None:
+        acts, finding = self.acts, self.finding
+        if acts is None or finding is None:
+            self.new()
+            acts, finding = self.acts, self.finding
+        if acts is not None and finding is not None:
+            act(acts, finding)
+
+    def _release(self) -> None:
+        for unbind in self._unbind:
+            unbind()
+        self._unbind = []
+
+    @Slot(str)
+    def _run_command(self, command: str) -> None:
+        self._app.commands.run(command)
+
+    def run(self) -> None:
+        canvas = self.current
+        if canvas is not None:
+            self.runs.run(canvas)
+
+    def run_to_here(self) -> None:
+        acts = self.acts
+        if acts is None:
+            return
+        if acts.document.level:
+            acts.canvas.say("Leave the subgraph first; a run begins at the whole workflow.")
+            return
+        names = acts.chosen()
+        if names:
+            self.runs.run(acts.canvas, names)
+
+    def cancel(self) -> None:
+        """Escape: stop the run, else let go of the selection."""
+        canvas = self.current
+        if canvas is None:
+            return
+        if self.runs.jobs_of(canvas):
+            self.runs.cancel(canvas)
+        else:
+            canvas.scene.select(())
+
+    def toggle_minimap(self) -> None:
+        self._minimap = not self._minimap
+        for canvas, _, _ in self.pages.values():
+            canvas.set_minimap(self._minimap)
+
+    def toggle_snap(self) -> None:
+        self._snap = not self._snap
+        for canvas, _, _ in self.pages.values():
+            canvas.view.snap = self._snap
+            canvas.say("Nodes snap to the grid." if self._snap else "Nodes move freely.")
+
+    # ---- menus, nodes
+
+    @Slot(QPoint, QPointF)
+    def _menu(self, globally: QPoint, place: QPointF) -> None:
+        acts, finding = self.acts, self.finding
+        if acts is not None and finding is not None:
+            acts.canvas.show_menu(menu_at(acts, finding, place), globally)
+
+    def _menu_of_selection(self) -> None:
+        canvas = self.current
+        if canvas is None:
+            return
+        names = canvas.scene.selected
+        box = canvas.scene.bounds(names) if names else canvas.view.visible_area()
+        place = box.topLeft() + QPointF(20, 10) if names else box.center()
+        self._menu(canvas.view.viewport().mapToGlobal(canvas.view.viewportTransform().map(place).toPoint()), place)
+
+    @Slot(str)
+    def _open_node(self, name: str) -> None:
+        acts = self.acts
+        if acts is not None and not acts.open_node(name):
+            acts.scene.select([name])
+            acts.rename()
+
+    # ---- the run bar
+
+    @Slot()
+    def _show_run(self) -> None:
+        canvas = self.current
+        if canvas is None:
+            return
+        jobs = self.runs.jobs_of(canvas)
+        if jobs:
+            self.bar.show_running(*self.runs.progress_of(canvas), len(jobs) - 1)
+        else:
+            self.bar.show_idle()
+        self._place()
+
+    def _place(self) -> None:
+        """The run bar at the lower edge, in the middle of the canvas."""
+        self.bar.adjustSize()
+        self.bar.move((self.width() - self.bar.width()) // 2, self.height() - self.bar.height() - theme.space(1.5))
+        self.bar.raise_()
+
+    # ---- as a page
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._place()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self._bind()
+        self._place()
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        """Off the screen its commands are nobody's: the keys belong to the page that is shown."""
+        super().hideEvent(event)
+        self._release()
+
+    def take_focus(self) -> None:
+        canvas = self.current
+        if canvas is not None:
+            canvas.view.setFocus()
+        else:
+            self.empty.button.setFocus()
+
+    def model(self) -> ModelRef | None:
+        return None
+
+    def set_covered(self, covered: bool) -> None:
+        self.empty.set_hidden(covered)
+        self.bar.setVisible(not covered and self.current is not None)
+
+    def start_with(self, prompt: str) -> None:
+        self.start_text_to_picture()
+        self.run()
+
+    def save_state(self) -> dict[str, Any]:
+        return {"minimap": self._minimap, "snap": self._snap, "recent": list(self.finder.recent)}
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        if state.get("minimap") is False:
+            self.toggle_minimap()
+        self._snap = state.get("snap") is True
+        for canvas, _, _ in self.pages.values():
+            canvas.view.snap = self._snap
+        recent = state.get("recent")
+        if isinstance(recent, list):
+            self.finder.recent = [name for name in recent if isinstance(name, str)]
+
+    def close_down(self) -> None:
+        self._release()
+        self._stop()
+        for canvas, _, _ in self.pages.values():
+            canvas.close_down()
+
+
+def lay_out(document: GraphDocument) -> None:
+    """Lay a workflow out as large as its nodes are drawn."""
+    from studio_app.documents.arrange_edits import LayOut
+    from ui.graph_canvas.geometry import layout_of
+
+    layouts = {name: layout_of(node, document.schema(name)) for name, node in document.nodes.items()}
+    document.edit("Lay out", LayOut((), {name: (found.width, found.height) for name, found in layouts.items()}))
