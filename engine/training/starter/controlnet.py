@@ -53,6 +53,7 @@ _BATCH, _POOL, _DRAW = 16, 3_000, 16
 _RATE, _NEW_FACTOR = 5e-4, 3.0
 _TIME_MEAN, _TIME_SPREAD = 0.8, 1.2
 _WITHOUT_WORDS, _WIPED = 0.15, 0.25
+_AVERAGE = 0.99  # a short memory: these trainings are short
 _SAVE_EVERY, _LOG_EVERY = 60.0, 20.0
 _NEW_LAYERS = ("controlnet_cond_embedding", "controlnet_down_blocks", "controlnet_mid_block")
 
@@ -163,7 +164,7 @@ class ControlTraining:
         self._parameters = [*new, *copied]
         groups = [{"params": new, "factor": _NEW_FACTOR}, {"params": copied, "factor": 1.0}]
         self._optimiser = torch.optim.AdamW(groups, lr=_RATE, weight_decay=0.01, betas=(0.9, 0.99))
-        self._average = MovingAverage(self._parameters)
+        self._average = MovingAverage(self._parameters, _AVERAGE)
         self._kept_signal = DDPMScheduler(**NOISE).alphas_cumprod
         self._no_words = parts.token_ids([""])
         self.steps, self.loss, self.share = 0, 0.0, 0.0
