@@ -16,12 +16,12 @@ import torch
 
 from engine.contracts.errors import InvalidRequest
 from engine.families.flow_transformer import FlowFamily
-from engine.families.flux2_autoencoder import Flux2Autoencoder
+from engine.families.flux2_autoencoder import FLUX2_SPACE, Flux2Autoencoder
 from engine.families.language_text import hidden_states, tokenised, words_of
 from engine.families.latent_controls import references_of
 from engine.families.moments import Text
 from engine.families.patched import run
-from engine.families.protocol import BindRequest, EncodedText
+from engine.families.protocol import BindRequest, EncodedText, LatentSpace
 from engine.families.wordings import encode_wordings
 from engine.graph.values import ConditioningEntry, Patch
 from engine.models.adapters.apply import Weights
@@ -57,6 +57,7 @@ class Flux2(FlowFamily):
     name = "flux2"
     patch = 1  # the autoencoder folds its cells already
     autoencoder_class = Flux2Autoencoder
+    usual_space = LatentSpace(FLUX2_SPACE, 128, 16)
     pipelines = MappingProxyType({"txt2img": "Flux2KleinPipeline", "inpaint": "Flux2KleinInpaintPipeline"})
 
     @property

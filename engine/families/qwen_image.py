@@ -19,8 +19,8 @@ from engine.families.language_text import hidden_states, tokenised
 from engine.families.latent_controls import Controls, LatentControl, latent_controls, references_of
 from engine.families.moments import Text
 from engine.families.patched import run
-from engine.families.protocol import BindRequest, EncodedText
-from engine.families.qwen_autoencoder import QwenAutoencoder
+from engine.families.protocol import BindRequest, EncodedText, LatentSpace
+from engine.families.qwen_autoencoder import QWEN_SPACE, QwenAutoencoder
 from engine.families.qwen_vision import IMAGE_PAD, seen
 from engine.families.wordings import encode_wordings
 from engine.graph.values import ConditioningEntry, Patch
@@ -51,6 +51,7 @@ class QwenImage(FlowFamily):
 
     name = "qwen_image"
     autoencoder_class = QwenAutoencoder
+    usual_space = LatentSpace(QWEN_SPACE, 16, 8)
     pipelines = MappingProxyType(
         {
             "txt2img": "QwenImagePipeline",

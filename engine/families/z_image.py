@@ -20,7 +20,7 @@ from engine.families.language_text import hidden_states, tokenised
 from engine.families.latent_controls import Controls, LatentControl, latent_controls
 from engine.families.moments import Text
 from engine.families.patched import run
-from engine.families.protocol import BindRequest, EncodedText
+from engine.families.protocol import BindRequest, EncodedText, LatentSpace
 from engine.families.wordings import encode_wordings
 from engine.graph.values import ConditioningEntry, Patch
 from engine.models.adapters.apply import Weights
@@ -34,6 +34,7 @@ class ZImage(FlowFamily):
 
     name = "z_image"
     laid = "even_single"
+    usual_space = LatentSpace("flux", 16, 8)
     pipelines = MappingProxyType(
         {"txt2img": "ZImagePipeline", "img2img": "ZImageImg2ImgPipeline", "inpaint": "ZImageInpaintPipeline"}
     )
