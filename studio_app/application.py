@@ -13,6 +13,7 @@ from engine.contracts.errors import MissingModel, StorageError, TesseraError, cl
 from engine.contracts.job_events import JobEvent
 from engine.contracts.references import STARTER_NAME, ModelRef
 from engine.contracts.results import ResultRecord
+from engine.models.model_file import ModelFile
 from engine.prompts import wildcards
 from studio_app.commands import Commands
 from studio_app.engine import Engine, device_for
@@ -67,7 +68,7 @@ class Application:
         self.events: Signal[JobEvent] = Signal()
         self.notifications = Notifications()
         self.commands = Commands()
-        self.models = ModelIndex(self.paths.starter_model, self._model_folders)
+        self.models = ModelIndex(self.paths.starter_model, self._model_folders, self._model_files)
         self.styles = Styles(self.paths.resources / "styles.json", self.paths.styles_file)
         self.prompts = Prompts(self.paths.prompts_file, self.paths.resources / "insertions.json")
         self.plugins = Plugins(self._node_folders, Consent(self.paths.consent_file), self.paths.cache / "plugins")
@@ -201,6 +202,7 @@ class Application:
                 self.recovery = self._store.open()
                 self._store_open = True
                 self.model_library.restore_notes()
+                self.models.refresh()
 
     def _open_lane_guarded(self) -> None:
         try:
@@ -276,6 +278,12 @@ class Application:
         more = self.settings.get("models.folders")
         folders = [Path(item).expanduser() for item in more if isinstance(item, str)] if isinstance(more, list) else []
         return [self.paths.models, *folders]
+
+    def _model_files(self, look: bool) -> list[tuple[Path, ModelFile]]:
+        """The files of the model library; unless told to look, none before the store is open. Raises StorageError."""
+        if not look and not self._store_open:
+            return []
+        return [(item.path, item.file) for item in self.model_library.list(scan=look) if item.file is not None]
 
     def _node_folders(self) -> list[Path]:
         more = self.settings.get("nodes.folders")

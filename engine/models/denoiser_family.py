@@ -58,8 +58,8 @@ def denoiser_family(path: Path) -> str:
 
         return family_at(path)
     if path.suffix.lower() != ".safetensors":
+        from engine.models.file_info import family_of_file
         from engine.models.identify import identify
-        from engine.models.single_file import family_of_file
 
         about = identify(path)
         if about.kind not in ("checkpoint", "diffusion_model"):

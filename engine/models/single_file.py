@@ -20,6 +20,7 @@ from engine.contracts.errors import BadInput, InvalidDocument, MissingModel, Tes
 from engine.models import layouts
 from engine.models.assemble import fill, skeleton
 from engine.models.family_parts import FAMILY_PARTS, how_to_give
+from engine.models.file_info import family_of_file
 from engine.models.fingerprint import check_config
 from engine.models.layouts.parts import ENCODERS, encoder_of, inside
 from engine.models.loading import noise_space, part_dtype, tokenizer
@@ -228,11 +229,6 @@ def source_of_files(
     stated = str(getattr(about, "prediction", ""))
     return FileSource(family, variant, title, held, configs, stated if stated in ("v", "epsilon") else "",
                       "ztsnr" in shapes)  # fmt: skip
-
-
-def family_of_file(about: Any) -> str:
-    """The family of a checkpoint or diffusion model by what `identify` said of it; the refiner is one of its own."""
-    return "sdxl_refiner" if about.family == "sdxl" and about.variant == "refiner" else str(about.family)
 
 
 def own_configs(path: Path, weights: Weights, parts: Sequence[str]) -> dict[str, Mapping[str, Any]]:

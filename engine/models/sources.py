@@ -10,21 +10,16 @@ from typing import Any, Protocol
 import torch
 
 from engine.contracts.errors import BadInput, InvalidRequest, TesseraError
-from engine.families.defaults import FAMILIES, with_overrides
 from engine.models import layouts
 from engine.models.denoiser_family import title_of
 from engine.models.family_parts import FAMILY_PARTS
-from engine.models.fingerprint import GENERAL, ModelInfo, identify_folder, sampled, weight_files
+from engine.models.file_info import family_of_file, said
+from engine.models.fingerprint import ModelInfo, identify_folder, sampled, weight_files
 from engine.models.identify import identify
 from engine.models.layouts.parts import encoder_of
 from engine.models.loading import load_part
-from engine.models.model_file import FAMILY_WORDS, ModelFile
-from engine.models.single_file import (
-    FileSource,
-    family_of_file,
-    source_of_checkpoint,
-    source_of_files,
-)
+from engine.models.model_file import FAMILY_WORDS
+from engine.models.single_file import FileSource, source_of_checkpoint, source_of_files
 from engine.models.weights import open_weights
 
 # The kinds that “Load text encoder” offers → family, where they are named otherwise; Z-Image is a Lumina 2 there.
@@ -90,49 +85,6 @@ class FolderSource:
         return load_part(self._info.path, part, device, dtype, keep)
 
 
-def identify_checkpoint(path: Path) -> ModelInfo:
-    """What a checkpoint is, a folder or one file. Raises MissingModel, UnsafeModel, InvalidDocument or BadInput."""
-    return identify_folder(path) if path.is_dir() else info_of_file(path, identify(path))
-
-
-def info_of_file(path: Path, about: ModelFile) -> ModelInfo:
-    """What the studio makes of a checkpoint in one file. Raises BadInput for a family it does not run."""
-    family = family_of_file(about)
-    if about.kind not in ("checkpoint", "diffusion_model") or family not in FAMILY_PARTS:
-        raise BadInput(
-            f"it is {_said(about)}a checkpoint that this studio runs", where=path.name,
-            fix=f"Use a checkpoint of one of: {', '.join(FAMILY_WORDS.get(name, name) for name in FAMILY_PARTS)}",
-        )  # fmt: skip
-    if about.container == "pickle":
-        raise BadInput(
-            "it is a pickle, which is never opened here", where=path.name,
-            fix="Make a safetensors copy of it with “main.py models import FILE”",
-        )  # fmt: skip
-    if about.variant in ("instruct", "depth") or "input channels" in about.variant:
-        raise BadInput(f"it is the variant “{about.variant}”, which this studio does not run", where=path.name,
-                       fix="Use an ordinary or an in-painting model")  # fmt: skip
-    defaults = FAMILIES.get(family, GENERAL)
-    return ModelInfo(
-        family=family, kind="checkpoint", name=path.stem, path=path,
-        variant="inpaint" if about.variant == "inpaint" else "normal",
-        defaults=with_overrides(defaults, {}, path.name), fingerprint=about.fingerprint,
-        size_bytes=about.size_bytes, parameters=about.parameters, notice=_notice(family, about),
-        licence=about.licence, parts={},
-    )  # fmt: skip
-
-
-def _said(about: ModelFile) -> str:
-    return "not " if about.kind == "unknown" else f"a {about.words()}, not "
-
-
-def _notice(family: str, about: ModelFile) -> str:
-    # SD 2 has models of both predictions whose tensors are alike.
-    if family == "sd2" and not about.prediction:
-        return ("This file does not say how it predicts; if its pictures are noise, "
-                "set “v_prediction” with the node “Model prediction”.")  # fmt: skip
-    return ""
-
-
 def of_checkpoint(info: ModelInfo) -> Source:
     """The parts of an identified checkpoint."""
     if info.path.is_dir():
@@ -150,8 +102,10 @@ def of_diffusion_model(paths: Sequence[Path]) -> Source:
         return source_of_files(family, {path: (FAMILY_PARTS[family].denoiser,)}, f"“{path.name}”")
     about = identify(path)
     if about.kind not in ("checkpoint", "diffusion_model") or family not in FAMILY_PARTS:
-        raise BadInput(f"it is {_said(about)}a diffusion model that this studio runs", where=path.name,
-                       fix=f"Use one of: {', '.join(FAMILY_WORDS.get(name, name) for name in FAMILY_PARTS)}")  # fmt: skip
+        raise BadInput(
+            f"it is {said(about)}a diffusion model that this studio runs", where=path.name,
+            fix=f"Use one of: {', '.join(FAMILY_WORDS.get(name, name) for name in FAMILY_PARTS)}",
+        )  # fmt: skip
     return source_of_checkpoint(path, about)
 
 
@@ -232,7 +186,7 @@ def _fitting(path: Path) -> list[str]:
     about = identify(path)
     fits = [name for name in about.fits if name in FAMILY_PARTS and about.kind in ("vae", "checkpoint")]
     if not fits:
-        raise BadInput(f"it is {_said(about)}a VAE that this studio runs", where=path.name,
+        raise BadInput(f"it is {said(about)}a VAE that this studio runs", where=path.name,
                        fix="Choose a VAE file")  # fmt: skip
     return fits
 

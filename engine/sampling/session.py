@@ -19,6 +19,7 @@ from engine.graph.values import ModelHandle, Patch, TextEncoderHandle, VAEHandle
 from engine.models import fp8, sources
 from engine.models.contents import read_contents
 from engine.models.family_parts import FAMILY_PARTS
+from engine.models.file_info import identify_checkpoint
 from engine.models.fingerprint import ModelInfo
 from engine.models.interruptible import watch_layers
 from engine.models.loading import bytes_of
@@ -83,7 +84,7 @@ class Session:
         stamp = _stamp(path)
         known = self._infos.get(path)
         if known is None or known[0] != stamp:
-            known = self._infos[path] = (stamp, sources.identify_checkpoint(path))
+            known = self._infos[path] = (stamp, identify_checkpoint(path))
         return known[1]
 
     def family(self, ref: ModelRef, patches: Sequence[Patch] = ()) -> Family:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from engine.contracts.errors import MissingModel, TesseraError, suggest
 from engine.contracts.references import STARTER_NAME, ModelRef
+from engine.models.file_info import identify_checkpoint, info_of
 from engine.models.fingerprint import ModelInfo, identify_folder
+from engine.models.model_file import ModelFile
 from engine.recipes.recommended import Recommended
 from studio_app.models.layouts import diffusers_places
 
@@ -52,6 +55,8 @@ class ModelEntry:
         return self.info.defaults.supports_negative
 
 
+LOOK_SECONDS = 5.0
+
 Entries: TypeAlias = list["ModelEntry"]  # in ModelIndex the name `list` is a method
 
 
@@ -71,14 +76,20 @@ class ModelIndex:
     """Models found in the shipped starter folder and in the person's folders; read once, again after `refresh`.
 
     `folders` is asked at each scan, so that a changed setting counts. A model folder lies directly in such a folder,
-    in its “checkpoints” or “diffusers”, in a snapshot of the hub's cache, or is named by it.
+    in its “checkpoints” or “diffusers”, in a snapshot of the hub's cache, or is named by it. `files` gives the files
+    that the model library knows; told True, it looks for new ones first, which may take a while.
     """
 
-    def __init__(self, starter: Path, folders: Callable[[], list[Path]]) -> None:
-        self._starter, self._folders = starter, folders
+    def __init__(
+        self, starter: Path, folders: Callable[[], list[Path]],
+        files: Callable[[bool], Iterable[tuple[Path, ModelFile]]] = lambda look: (),
+    ) -> None:  # fmt: skip
+        self._starter, self._folders, self._files = starter, folders, files
         self._lock = threading.Lock()
         self._entries: Entries | None = None
         self._refused: Refused = []
+        self._looked = -LOOK_SECONDS
+        self._unusable: dict[str, str] = {}  # a file's name, with and without its ending → why it can't be used
 
     def list(self, kind: str = "checkpoint") -> Entries:
         """The usable models of a kind, the starter first, then by name."""
@@ -95,16 +106,21 @@ class ModelIndex:
             self._entries = None
 
     def entry(self, ref: ModelRef) -> ModelEntry:
-        """The model a reference means: by content, by fingerprint, then by name.
+        """The model a reference means: by content, by fingerprint, then by name among those of its kind.
 
-        Raises MissingModel with the nearest names.
+        A file may be named with its ending and its folder, as other programs' workflows do. Raises MissingModel with
+        the nearest names.
         """
-        entries = self._scanned()
-        for field in ("sha256", "fingerprint", "name"):
-            wanted = getattr(ref, field)
-            for entry in entries:
-                if wanted and getattr(entry.ref, field) == wanted:
-                    return entry
+        found = self._found(ref)
+        if found is None:
+            self._look()
+            found = self._found(ref)
+        if found is not None:
+            return found
+        entries = [entry for entry in self._scanned() if entry.ref.kind == ref.kind]
+        why = self._unusable.get(ref.name.replace("\\", "/").rpartition("/")[2].lower())
+        if why:
+            raise MissingModel(why)
         refused = next((r for r in self._refused if r.path.name == ref.name), None)
         if refused:
             raise MissingModel(refused.why)
@@ -114,11 +130,37 @@ class ModelIndex:
             fix=suggest(ref.name, [e.name for e in entries]) + where,
         )
 
+    def _found(self, ref: ModelRef) -> ModelEntry | None:
+        entries = self._scanned()
+        for field in ("sha256", "fingerprint"):
+            wanted = getattr(ref, field)
+            for entry in entries:
+                if wanted and getattr(entry.ref, field) == wanted:
+                    return entry
+        alike = [entry for entry in entries if entry.ref.kind == ref.kind]
+        for entry in alike:
+            if ref.name and entry.ref.name == ref.name:
+                return entry
+        last = ref.name.replace("\\", "/").rpartition("/")[2].lower()
+        return next((entry for entry in alike if last and entry.path.name.lower() == last), None)
+
+    def _look(self) -> None:
+        """Ask for files that came since the last look, unless that was just now."""
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        try:
+            found = list(self._files(True))
+        except TesseraError:
+            return
+        with self._lock:
+            self._entries = None if found else self._entries
+
     def find(self, name: str) -> ModelEntry:
-        """The model with this name, or the model in this folder. Raises MissingModel."""
-        folder = Path(name)
-        if (folder / "model_index.json").is_file():
-            return _entry(folder.absolute(), starter=False)
+        """The checkpoint with this name, or in this folder or file. Raises MissingModel, or as identify_checkpoint."""
+        path = Path(name)
+        if (path / "model_index.json").is_file() or path.is_file():
+            return _entry(path.absolute(), starter=False)
         return self.entry(ModelRef(name=name))
 
     def starter(self) -> ModelEntry | None:
@@ -152,8 +194,22 @@ class ModelIndex:
                 found[path] = _entry(path, starter=starter)
             except TesseraError as error:
                 refused.append(RefusedModel(path, str(error)))
+        self._unusable = {}
+        for path, about in self._known_files():
+            if path in found or about.container == "folder":
+                continue
+            try:
+                found[path] = _entry_of(path, info_of(path, about))
+            except TesseraError as error:
+                self._unusable |= {path.name.lower(): str(error), path.stem.lower(): str(error)}
         entries = sorted(found.values(), key=lambda e: (not e.starter, e.name.lower(), str(e.path)))
         return entries, refused
+
+    def _known_files(self) -> Iterable[tuple[Path, ModelFile]]:
+        try:
+            return list(self._files(False))
+        except TesseraError:
+            return ()
 
     def _candidates(self) -> Candidates:
         candidates = [(self._starter, True)] if self._starter.is_dir() else []
@@ -189,7 +245,10 @@ def recommended(info: ModelInfo) -> Recommended:
 
 
 def _entry(path: Path, *, starter: bool) -> ModelEntry:
-    info = identify_folder(path)
+    return _entry_of(path, identify_checkpoint(path) if path.is_file() else identify_folder(path), starter=starter)
+
+
+def _entry_of(path: Path, info: ModelInfo, *, starter: bool = False) -> ModelEntry:
     name = STARTER_NAME if starter else info.name
     ref = ModelRef(kind=info.kind, name=name, fingerprint=info.fingerprint, url=info.url, licence=info.licence)
     return ModelEntry(ref=ref, path=path, info=info, defaults=recommended(info), starter=starter)

@@ -12,8 +12,12 @@ from safetensors.torch import save_file
 
 from engine.contracts.errors import BadInput, Cancelled, InvalidRequest, MissingModel, UnsafeModel
 from engine.contracts.references import ModelRef
-from engine.nodes.condition import edit, flux, sd3, sdxl, vision
+from engine.nodes.condition.edit import encode_edit
+from engine.nodes.condition.flux import encode_text_flux
+from engine.nodes.condition.sd3 import encode_text_sd3
+from engine.nodes.condition.sdxl import encode_text_sdxl
 from engine.nodes.condition.text import encode_text
+from engine.nodes.condition.vision import encode_vision
 from engine.nodes.image.upscale_with_model import upscale_with_model
 from engine.nodes.latent.empty import empty
 from engine.nodes.latent.inpaint import encode_for_inpaint
@@ -116,12 +120,12 @@ def test_what_cant_run_says_so_in_one_sentence(library: Any) -> None:
         (lambda: k_sampler(library, flux, positive, negative, empty(library)), "not a diffusion model that this studio runs"),
         (lambda: k_sampler(library, single, positive, negative, empty(library)), "not a checkpoint that this studio runs"),
         (lambda: encode_text(library, pair, "red"), "holds no CLIP-L text encoder and no T5-XXL text encoder"),
-        (lambda: flux.encode_text_flux(library, pair, "a", "b"), "does not run Flux.1"),
-        (lambda: flux.encode_text_flux(library, starter_clip, "a", "b"), "the text encoder is Stable Diffusion 1"),
-        (lambda: sdxl.encode_text_sdxl(library, starter_clip), "is written for SDXL"),
-        (lambda: sd3.encode_text_sd3(library, starter_clip), "is written for Stable Diffusion 3"),
-        (lambda: edit.encode_edit(library, starter_clip, "a hat"), "is written for Qwen-Image"),
-        (lambda: vision.encode_vision(library, vision, picture), "does not run vision encoders"),
+        (lambda: encode_text_flux(library, pair, "a", "b"), "holds no CLIP-L text encoder"),
+        (lambda: encode_text_flux(library, starter_clip, "a", "b"), "the text encoder is Stable Diffusion 1"),
+        (lambda: encode_text_sdxl(library, starter_clip), "is written for SDXL"),
+        (lambda: encode_text_sd3(library, starter_clip), "is written for Stable Diffusion 3"),
+        (lambda: encode_edit(library, starter_clip, "a hat"), "is written for Qwen-Image"),
+        (lambda: encode_vision(library, vision, picture), "does not run vision encoders"),
         (lambda: upscale_with_model(library, upscaler, picture), "does not run upscaling networks"),
     ]
     for call, sentence in tries:
