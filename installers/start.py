@@ -34,7 +34,7 @@ NO_DISPLAY = (
 # The command line's own help needs the packages; before they are there, this is it. A test compares the names.
 COMMANDS = (
     "generate", "run", "validate", "explain", "import", "export",
-    "nodes", "models", "prompt", "doctor", "bench", "test",
+    "plan", "nodes", "models", "prompt", "doctor", "bench", "test",
 )  # fmt: skip
 HELP = f"""Tessera Studio makes pictures with diffusion models on this machine.
 

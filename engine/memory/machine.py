@@ -74,4 +74,4 @@ def read_size(text: str) -> int:
     if not match or not match[2]:
         raise InvalidRequest(f"“{clip(text)}” is no size", fix="Write it like 8GiB")
     power = {"k": 1, "m": 2, "g": 3, "t": 4}[match[2].lower()]
-    return round(float(match[1]) * 1024**power)
+    return round(float(match[1]) * 1024.0**power)

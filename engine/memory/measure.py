@@ -35,11 +35,11 @@ class Walked:
     flops: float
 
 
-class _Alive(TorchDispatchMode):
+class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves its base untyped
     """Counts the storages that operations make and that are still alive. `known` are the weights', not counted."""
 
     def __init__(self, known: Iterable[torch.Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._known = {tensor.untyped_storage()._cdata for tensor in known}
         self._alive: set[int] = set()
         self.now = self.peak = 0
@@ -114,6 +114,8 @@ def _blocks(module: torch.nn.Module, prefix: str) -> Iterator[tuple[str, torch.n
     for name, child in module.named_children():
         if isinstance(child, torch.nn.ModuleList) and name in BLOCK_LISTS:
             for index, item in enumerate(child):
+                if item is None:  # a level of a U-Net without attention
+                    continue
                 inner = list(_blocks(item, f"{prefix}{name}.{index}."))
                 yield from inner or [(f"{prefix}{name}.{index}", item)]
         elif not isinstance(child, torch.nn.ModuleList):

@@ -48,6 +48,7 @@ class Plan:
     bits          of a weight: 16, 8 or 4           pinned     blocks of the denoiser that stay on the card
     vae_tile      edge in pixels, 0 for whole       apart      whether sides of guidance and pictures go in turn
     ram           bytes of main memory              step       seconds of one step
+    waits         whether steps wait for weights, not for the computing
     """
 
     rung: int
@@ -59,6 +60,7 @@ class Plan:
     phases: tuple[Phase, ...]
     ram: int
     step: float
+    waits: bool
 
     @property
     def peak(self) -> int:
@@ -77,7 +79,7 @@ class Plan:
         return {
             "rung": self.rung, "residency": self.residency, "bits": self.bits, "pinned_blocks": self.pinned,
             "vae_tile": self.vae_tile, "one_at_a_time": self.apart, "peak_bytes": self.peak, "ram_bytes": self.ram,
-            "seconds": round(self.seconds, 2), "seconds_a_step": round(self.step, 3),
+            "seconds": round(self.seconds, 2), "seconds_a_step": round(self.step, 3), "waits": self.waits,
             "phases": [
                 {"name": p.name, "peak_bytes": p.peak, "seconds": round(p.seconds, 2)} for p in self.phases
             ],
@@ -150,11 +152,11 @@ def _plan(
         else:
             held = round(denoiser.leaves * share)
         peaks = text_peak, held + act, vae.weights + decode
-    seconds, step = _seconds(model, request, machine, bits, residency, pinned, tile, apart)
+    seconds, step, waits = _seconds(model, request, machine, bits, residency, pinned, tile, apart)
     phases = tuple(Phase(*item) for item in zip(("text", "denoise", "decode"), peaks, seconds, strict=True))
     rung = QUANTISED_RUNG if bits < 16 and residency in ("all", "text_first", "swap") else RUNGS[residency]
     ram = _ram(model, residency, share, pinned)
-    return Plan(rung, residency, bits, pinned, tile, apart, phases, ram, step)
+    return Plan(rung, residency, bits, pinned, tile, apart, phases, ram, step, waits)
 
 
 def _text_peak(part: Footprint, share: float, machine: Machine) -> int:
@@ -182,8 +184,8 @@ def _pinned(part: Footprint, share: float, room: int) -> int:
 def _seconds(
     model: ModelFootprint, request: Request, machine: Machine, bits: int, residency: Residency, pinned: int, tile: int,
     apart: bool,
-) -> tuple[tuple[float, float, float], float]:  # fmt: skip
-    """((text, denoise, decode), one step)."""
+) -> tuple[tuple[float, float, float], float, bool]:  # fmt: skip
+    """((text, denoise, decode), one step, whether steps wait for weights)."""
     share, denoiser = SHARE[bits], model.denoiser
     line = machine.disk if residency == "disk" else machine.bandwidth
     sides = model.sides if request.guidance else 1
@@ -206,7 +208,7 @@ def _seconds(
     decode = model.vae.flops * request.batch / machine.flops * (TILE_COST if tile else 1.0)
     if residency not in ("all", "text_first"):
         decode += model.vae.weights / line
-    return (text, denoise, decode), step
+    return (text, denoise, decode), step, step > compute * CLOSE
 
 
 def _ram(model: ModelFootprint, residency: Residency, share: float, pinned: int) -> int:

@@ -11,11 +11,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.contracts.errors import EXIT_CANCELLED, EXIT_FAILED, TesseraError
-from studio_app.cli import bench, doctor, explain, export, generate, import_file, models, nodes, prompt, run, validate
+from studio_app.cli import (
+    bench,
+    doctor,
+    explain,
+    export,
+    generate,
+    import_file,
+    models,
+    nodes,
+    plan,
+    prompt,
+    run,
+    validate,
+)
 from studio_app.cli.console import PROGRAM, Parser, print_json, remark
 from studio_app.version import VERSION
 
-COMMANDS = (generate, run, validate, explain, import_file, export, nodes, models, prompt, doctor, bench)
+COMMANDS = (generate, run, validate, explain, import_file, export, plan, nodes, models, prompt, doctor, bench)
 
 EXIT_CODES = """\
 exit codes:
@@ -26,6 +39,7 @@ exit codes:
   4  a disk is full or a folder can't be written
   5  there is not enough memory
   6  there is no display for the window
+  7  a host can't be reached or refuses, or the studio is offline
   130  stopped by you
 """
 

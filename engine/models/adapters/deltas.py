@@ -101,7 +101,8 @@ class Magnitude:
             shape = (1, -1, *[1] * (weight.ndim - 2))
         else:
             raise InvalidRequest(f"its magnitudes are {magnitude.numel()}, for a weight of {tuple(weight.shape)}")
-        return turned * (magnitude.flatten() / norms.clamp(min=torch.finfo(torch.float32).eps)).reshape(shape)
+        lengths: torch.Tensor = magnitude.flatten() / norms.clamp(min=torch.finfo(torch.float32).eps)
+        return turned * lengths.reshape(shape)
 
     def change(self) -> torch.Tensor:
         return self.direction.change()
@@ -111,7 +112,8 @@ def _rebuilt(core: torch.Tensor | None, a: torch.Tensor, b: torch.Tensor) -> tor
     """A·B, or with a core its Tucker product: LyCORIS' rebuild_tucker, whose A is [r, out]."""
     if core is None:
         return a.float() @ b.float()
-    return torch.einsum("ij...,jr,ip->pr...", core.float(), b.float(), a.float())
+    product: torch.Tensor = torch.einsum("ij...,jr,ip->pr...", core.float(), b.float(), a.float())
+    return product
 
 
 def delta_of(roles: Mapping[str, torch.Tensor], layer: str) -> Delta:

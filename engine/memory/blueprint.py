@@ -1,0 +1,29 @@
+"""Which model a plan is for, and the configurations of its parts. Torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.models.fingerprint import read_config
+from engine.models.layouts.configs import config_of, default_variant
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """Which model: a family's variant at its usual size, or with `folder` a diffusers folder of any size."""
+
+    family: str
+    variant: str = ""
+    folder: str = ""
+
+    def config(self, part: str) -> dict[str, Any]:
+        """The configuration of a part. Raises UnknownChoice."""
+        own = Path(self.folder) / part / "config.json"
+        if self.folder and own.is_file():
+            return read_config(own)
+        return config_of(self.family, self.variant or default_variant(self.family), part)
+
+    def has(self, part: str) -> bool:
+        return not self.folder or (Path(self.folder) / part).is_dir()
