@@ -48,10 +48,10 @@ class KLAutoencoder:
         """float32 [B, 3, H, W] in −1..1 → latents in model space, the mean of the encoder's distribution."""
         vae = self._vae()
         items = [
-            _scaled(vae.encode(item[None].to(self._device, vae.dtype)).latent_dist.mode(), vae.config)
+            _scaled(vae.encode(item[None].to(self._device, vae.dtype)).latent_dist.mode().float(), vae.config)
             for item in pixels
         ]
-        return torch.cat(items).float().cpu()
+        return torch.cat(items).cpu()
 
     @torch.no_grad()
     def decode(self, samples: torch.Tensor) -> torch.Tensor:
@@ -59,7 +59,7 @@ class KLAutoencoder:
         vae = self._vae()
         # Item by item: memory stays that of one picture, and a picture decodes alike alone and in company.
         items = [
-            vae.decode(_unscaled(item[None].to(self._device, vae.dtype), vae.config), return_dict=False)[0]
+            vae.decode(_unscaled(item[None].to(self._device).float(), vae.config).to(vae.dtype), return_dict=False)[0]
             for item in samples
         ]
         return torch.cat(items).float().cpu()
