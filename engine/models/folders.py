@@ -106,7 +106,7 @@ def _pipeline(path: Path, name: str) -> tuple[str, str]:
         if family == "sd15":
             family = {768: "sd15", 1024: "sd2"}.get(width, "sd15") if isinstance(width, int) else "sd15"
         if family == "sdxl" and width == 1280:
-            variant = "refiner"
+            family = "sdxl_refiner"
         channels = {9: "inpaint", 8: "instruct", 5: "depth"}
         if family in ("sd15", "sd2", "sdxl") and config.get("in_channels") in channels:
             variant = channels[config["in_channels"]]

@@ -141,7 +141,7 @@ def _of_denoiser(shapes: Shapes) -> dict[str, Any] | None:
 
 def _variant(signature: Signature, inner: Shapes, whole: Shapes) -> str:
     """The variant, for a U-Net also by its input channels and by what only special ones have."""
-    if signature.family not in ("sd15", "sd2", "sdxl") or signature.variant:
+    if signature.family not in ("sd15", "sd2", "sdxl", "sdxl_refiner") or signature.variant:
         return signature.variant
     channels = next((inner[key][1] for key in ("input_blocks.0.0.weight", "conv_in.weight") if key in inner), 0)
     variant = CHANNEL_VARIANTS.get(channels, f"{channels} input channels")

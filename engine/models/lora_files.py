@@ -40,7 +40,8 @@ _FORMS = (
 # Beginnings of what trainers write into `modelspec.architecture` and `ss_base_model_version` → family.
 STATED = (
     ("stable-diffusion-v1", "sd15"), ("sd_v1", "sd15"), ("sd_1.5", "sd15"), ("stable-diffusion-v2", "sd2"),
-    ("sd_v2", "sd2"), ("stable-diffusion-xl", "sdxl"), ("sdxl", "sdxl"), ("stable-diffusion-v3", "sd3"),
+    ("sd_v2", "sd2"), ("stable-diffusion-xl-v1-refiner", "sdxl_refiner"),
+    ("stable-diffusion-xl", "sdxl"), ("sdxl", "sdxl"), ("stable-diffusion-v3", "sd3"),
     ("stable-diffusion-3", "sd3"), ("sd3", "sd3"), ("flux-2", "flux2"), ("flux2", "flux2"), ("flux.2", "flux2"),
     ("chroma", "chroma"), ("flux-1", "flux"), ("flux1", "flux"), ("flux.1", "flux"), ("qwen-image", "qwen_image"),
     ("qwen_image", "qwen_image"), ("z-image", "z_image"), ("z_image", "z_image"), ("zimage", "z_image"),
@@ -178,7 +179,7 @@ def _text_family(layers: list[_Layer]) -> str:
 
 
 _UNET = re.compile(r"^(input_blocks|output_blocks|middle_block|down_blocks|up_blocks|mid_block)_")
-_CONTEXT = {768: "sd15", 1024: "sd2", 2048: "sdxl", 1280: "sdxl"}
+_CONTEXT = {768: "sd15", 1024: "sd2", 2048: "sdxl", 1280: "sdxl_refiner"}
 _TRANSFORMER = re.compile(r"^transformer_blocks_(\d+)_")
 _HIDDEN = re.compile(r"(attn_(to_q|to_k|to_v|add_q_proj|add_k_proj)|img_attn_(qkv|to_q)|attention_(qkv|to_q|to_k)"
                      r"|(self_attn|cross_attn)_(q|k|v)|attn1_to_(q|k|v)|attn2_to_q)$")  # fmt: skip

@@ -28,9 +28,9 @@ KIND_WORDS: Mapping[str, str] = MappingProxyType(
 
 FAMILY_WORDS: Mapping[str, str] = MappingProxyType(
     {
-        "sd15": "SD 1.5", "sd2": "SD 2", "sdxl": "SDXL", "sd3": "SD 3", "flux": "Flux.1", "flux2": "Flux.2",
-        "qwen_image": "Qwen-Image", "z_image": "Z-Image", "chroma": "Chroma", "svd": "Stable Video Diffusion",
-        "wan": "Wan", "lumina2": "Lumina 2", "ltx": "LTX-Video", "hunyuan_video": "HunyuanVideo",
+        "sd15": "SD 1.5", "sd2": "SD 2", "sdxl": "SDXL", "sdxl_refiner": "SDXL refiner", "sd3": "SD 3",
+        "flux": "Flux.1", "flux2": "Flux.2", "qwen_image": "Qwen-Image", "z_image": "Z-Image", "chroma": "Chroma",
+        "svd": "Stable Video Diffusion", "wan": "Wan", "lumina2": "Lumina 2", "ltx": "LTX-Video", "hunyuan_video": "HunyuanVideo",
         "hunyuan_dit": "Hunyuan-DiT", "cogvideox": "CogVideoX", "mochi": "Mochi", "pixart": "PixArt",
         "sana": "Sana", "auraflow": "AuraFlow", "hidream": "HiDream", "cascade": "Stable Cascade",
         "cosmos": "Cosmos", "kandinsky5": "Kandinsky 5", "omnigen2": "OmniGen 2", "animatediff": "AnimateDiff",
@@ -45,7 +45,7 @@ class ModelFile:
 
     family       its base model; "several" when `fits` names more than one; "unknown" when the header does not tell
     fits         the families it works with, most often just `family`
-    variant      "inpaint", "refiner", "schnell"… ; "" for the ordinary one
+    variant      "inpaint", "schnell", "3.5 large"… ; "" for the ordinary one
     layout       how its tensors are named: "ldm", "diffusers", "kohya", "peft"…
     parts        of a checkpoint: "diffusion model", "text encoder", "vae"
     precision    the type most of its numbers have: "fp16", "bf16", "fp8_e4m3", "Q4_K"…

@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.models.signatures import Dim, Signature
 
 # Latents of 4 channels are alike in shape for SD 1.5, SD 2 and SDXL; those of 16 for SD 3, Flux.1, Chroma and Z-Image.
-LATENT_4 = ("sd15", "sd2", "sdxl")
+LATENT_4 = ("sd15", "sd2", "sdxl", "sdxl_refiner")
 LATENT_16 = ("sd3", "flux", "chroma", "z_image")
 CLIP_L = ("sd15", "sdxl", "sd3", "flux")
 
@@ -71,10 +71,10 @@ TEXT_ENCODERS: tuple[Signature, ...] = (
     _text("several", "CLIP-L", "text_model.encoder.layers.11.mlp.fc1.weight", dims=((_TOKENS, 1, (768,)),),
           lacks=("text_model.encoder.layers.12.mlp.fc1.weight", "vision_model.post_layernorm.weight"), fits=CLIP_L),
     _text("several", "OpenCLIP-G", "text_model.encoder.layers.31.mlp.fc1.weight", dims=((_TOKENS, 1, (1280,)),),
-          fits=("sdxl", "sd3")),
+          fits=("sdxl", "sdxl_refiner", "sd3")),
     _text("sd2", "OpenCLIP-H", "text_model.encoder.layers.22.mlp.fc1.weight", dims=((_TOKENS, 1, (1024,)),)),
     _text("several", "OpenCLIP-G", "transformer.resblocks.31.mlp.c_fc.weight",
-          dims=(("token_embedding.weight", 1, (1280,)),), fits=("sdxl", "sd3"), layout="open_clip"),
+          dims=(("token_embedding.weight", 1, (1280,)),), fits=("sdxl", "sdxl_refiner", "sd3"), layout="open_clip"),
     _text("sd2", "OpenCLIP-H", "transformer.resblocks.22.mlp.c_fc.weight",
           dims=(("token_embedding.weight", 1, (1024,)),), layout="open_clip"),
     _text("wan", "UMT5-XXL", "encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight",
@@ -114,8 +114,8 @@ GGUF_TEXT_ENCODERS: tuple[tuple[str, Signature], ...] = (
 
 # `general.architecture` of a denoiser in GGUF → the families it may name.
 GGUF_DENOISERS: dict[str, tuple[str, ...]] = {
-    "flux": ("flux", "flux2", "chroma"), "sd1": ("sd15",), "sd2": ("sd2",), "sdxl": ("sdxl",), "sd3": ("sd3",),
-    "qwen_image": ("qwen_image",), "wan": ("wan",), "hyvid": ("hunyuan_video",), "ltxv": ("ltx",),
+    "flux": ("flux", "flux2", "chroma"), "sd1": ("sd15",), "sd2": ("sd2",), "sdxl": ("sdxl", "sdxl_refiner"),
+    "sd3": ("sd3",), "qwen_image": ("qwen_image",), "wan": ("wan",), "hyvid": ("hunyuan_video",), "ltxv": ("ltx",),
     "lumina2": ("lumina2", "z_image"), "chroma": ("chroma",), "cosmos": ("cosmos",), "hidream": ("hidream",),
     "aura": ("auraflow",), "flux2": ("flux2",), "z_image": ("z_image",),
 }  # fmt: skip

@@ -42,7 +42,7 @@ def _denoisers() -> Iterator[Sample]:
     refiner = h.checkpoint(
         h.ldm_unet(1280, width=384, xl=True), h.prefixed("conditioner.embedders.0.model.", h.open_clip(1280, 32))
     )
-    yield Sample("sdxl refiner", refiner, "checkpoint", "sdxl", "refiner")
+    yield Sample("sdxl refiner", refiner, "checkpoint", "sdxl_refiner")
     playground = {
         **h.checkpoint(h.ldm_unet(2048, xl=True), h.XL_TEXT),
         "edm_mean": (1, 4, 1, 1),
