@@ -165,6 +165,26 @@ def _zero_star(settings: dict[str, Any]) -> Rule:
     return rule
 
 
+def _limit(settings: dict[str, Any]) -> Rule:
+    longest, until, velocity = float(settings["longest"]), float(settings["until"]), settings["spread"]
+
+    def rule(
+        u: torch.Tensor, c: torch.Tensor, out: torch.Tensor, latent: torch.Tensor, sigma: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        """Z-Image's normalisation and truncation of guidance, on the whole picture's flow (diffusers' cfg_…)."""
+        left = float(sigma) if velocity == "flow" else float(sigma / (sigma + 1))
+        if 1.0 - left > until:
+            return c
+        if not longest:
+            return out
+        axes = tuple(range(1, out.ndim))
+        alone, guided = (from_clean(side, latent, sigma, velocity) for side in (c, out))
+        lengths = [torch.linalg.vector_norm(side, dim=axes, keepdim=True) for side in (alone, guided)]
+        return to_clean(guided * (longest * lengths[0] / lengths[1]).clamp(max=1.0), latent, sigma, velocity)
+
+    return rule
+
+
 _RULES: dict[str, Callable[[dict[str, Any]], Rule]] = {
-    "rescale_cfg": _rescale, "cfg_norm": _norm, "cfg_zero_star": _zero_star,
+    "rescale_cfg": _rescale, "cfg_norm": _norm, "cfg_zero_star": _zero_star, "cfg_limit": _limit,
 }  # fmt: skip

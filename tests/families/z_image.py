@@ -48,6 +48,7 @@ def cases(folder: Path) -> list[Case]:
     return [
         *room.standard_cases(folder, "z_image", PIPELINES, SETTINGS, MORE),
         turbo_case(folder),
+        limited_case(folder),
         control_case(folder),
     ]
 
@@ -62,6 +63,35 @@ def turbo_case(folder: Path) -> Case:
             room.opened(folder, "z_image", dtype), "ZImagePipeline", "txt2img", settings, more={"guidance_scale": 0.0}
         ),
     )
+
+
+def limited_case(folder: Path) -> Case:
+    """Guidance normalised, and ended before the run ends."""
+    longest, until = 0.8, 0.3
+    more = MORE | {"cfg_normalization": longest, "cfg_truncation": until}
+
+    def ours(dtype: torch.dtype) -> Picture:
+        from engine.nodes.condition.text import encode_text
+        from engine.nodes.latent.empty import empty
+        from engine.nodes.latent.picture import decode_image
+        from engine.nodes.model.patches import cfg_limit
+        from engine.nodes.sample.k_sampler import k_sampler
+
+        tiny = room.opened(folder, "z_image", dtype)
+        model, clip, vae = tiny.handles()
+        positive, negative = (encode_text(tiny.ctx, clip, text) for text in (SETTINGS.prompt, SETTINGS.negative))
+        latent = k_sampler(
+            tiny.ctx, cfg_limit(tiny.ctx, model, longest, until), positive, negative,
+            empty(tiny.ctx, room.EDGE, room.EDGE, 1), seed=room.seed(), steps=SETTINGS.steps, cfg=SETTINGS.cfg,
+            sampler=SETTINGS.sampler, scheduler=SETTINGS.scheduler,
+        )  # fmt: skip
+        return decode_image(tiny.ctx, vae, latent)
+
+    def reference(dtype: torch.dtype) -> Picture:
+        tiny = room.opened(folder, "z_image", dtype)
+        return room.run_pipeline(tiny, "ZImagePipeline", "txt2img", SETTINGS, more=more)
+
+    return Case("txt2img, guidance limited", ours, reference)
 
 
 def control_case(folder: Path) -> Case:

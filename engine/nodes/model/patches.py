@@ -94,6 +94,23 @@ def cfg_norm(ctx: NodeContext, model: Model, strength: Strength = 1.0) -> Model:
     return patched(model, "cfg_norm", strength=strength)
 
 
+@node("model.cfg_limit", category="Model", outputs=("model",), title="Limit guidance",
+      search=("cfg_normalization", "cfg_truncation"))  # fmt: skip
+def cfg_limit(
+    ctx: NodeContext,
+    model: Model,
+    longest: Annotated[float, In(minimum=0.0, maximum=10.0, step=0.01)] = 1.0,
+    until: Annotated[float, In(minimum=0.0, maximum=1.0, step=0.01)] = 1.0,
+) -> Model:
+    """Keep guidance from growing too strong, as Z-Image does, or end it before the run ends.
+
+    model: the denoiser
+    longest: how long the guided step may be beside the prompt's own; 1 no longer, 0 as long as it is
+    until: guide while no more than this part of the noise is gone; 1 to the end
+    """
+    return replaced(model, "cfg_limit", longest=longest, until=until)
+
+
 @node("model.cfg_zero_star", category="Model", outputs=("model",), title="CFG-Zero*", search=("CFGZeroStar",))
 def cfg_zero_star(ctx: NodeContext, model: Model) -> Model:
     """Scale the unconditional side onto the conditional one before guiding (2503.18886).
