@@ -66,6 +66,7 @@ class BoundUNet(GuidedNetwork):
 
     channels  float32 [B, n, h, w] that stand behind the latent's (in-painting, depth); None for models without
     added     gives what a prompt adds beside its tokens, told whether it stands on the negative side
+    own       by identity of a prompt, its own network instead (a LoRA for one prompt)
     """
 
     def __init__(
@@ -76,8 +77,10 @@ class BoundUNet(GuidedNetwork):
         channels: torch.Tensor | None,
         controls: Bindings,
         added: Callable[[ConditioningEntry, bool], Added] | None = None,
+        own: Mapping[int, Network] | None = None,
     ) -> None:
         self._network, self._controls, self._added = network, controls, added
+        self._own = own or {}
         self._channels = None if channels is None else channels.to(network.device, network.dtype)
         self._batch = request.shape[0]
         self._scale: torch.Tensor | None = None
@@ -89,7 +92,7 @@ class BoundUNet(GuidedNetwork):
         super().__init__(request, noise, distilled=width is not None)
 
     def _alike(self, entry: ConditioningEntry) -> Hashable:
-        return entry.embedding.shape, self._controls[id(entry)]
+        return entry.embedding.shape, self._controls[id(entry)], id(self._own.get(id(entry), self._network))
 
     def _ask(self, x: torch.Tensor, timestep: torch.Tensor, fraction: float, asked: tuple[Asked, ...]) -> torch.Tensor:
         inputs = self._inputs(asked)
@@ -100,7 +103,8 @@ class BoundUNet(GuidedNetwork):
             steered["added_cond_kwargs"] = dict(inputs.added)
         if inputs.channels is not None:
             x = torch.cat([x, inputs.channels], dim=1)
-        output = self._network(
+        network = self._own.get(id(asked[0][0]), self._network)
+        output = network(
             x, timestep, encoder_hidden_states=inputs.embedding, timestep_cond=self._scale, return_dict=False,
             **steered,
         )  # fmt: skip

@@ -4,7 +4,7 @@ that says what differs."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -118,7 +118,17 @@ class UNetFamily(KLAutoencoder):
         network = Network(unet, self._device, self._dtype, weights, freeu_of(request))
         controls = bound_controls(request, network, self._others)
         channels = self._channels(unet, request)
-        return BoundUNet(network, request, noise, channels, controls, self._added(request, unet.config))
+        own = self._own_networks(network, request)
+        return BoundUNet(network, request, noise, channels, controls, self._added(request, unet.config), own)
+
+    def _own_networks(self, network: Network, request: BindRequest) -> dict[int, Network]:
+        """By identity of the prompt entry: the network with the LoRAs that were laid on it for that prompt alone."""
+        own: dict[int, Network] = {}
+        for entry in (*request.positive, *request.negative, *request.middle):
+            if patches := dict(entry.extras).get("patches", ()):
+                weights = self._loras.weights("unet", (*request.patches, *patches))
+                own[id(entry)] = replace(network, weights=weights)
+        return own
 
     def _check(self, entry: ConditioningEntry, config: Any) -> None:
         """Raises InvalidRequest for a prompt that another family's encoders made."""

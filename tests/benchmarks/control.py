@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from engine.contracts.references import ModelRef
 from engine.control import edges
+from engine.nodes.condition.region import region
 from engine.nodes.condition.text import encode_text
 from engine.nodes.control.apply import control_pair
 from engine.nodes.latent.empty import empty
@@ -26,8 +27,17 @@ from engine.nodes.load.parts import controlnet
 from engine.nodes.sample.k_sampler import k_sampler
 from engine.training.starter.captions import write
 from engine.training.starter.controlnet import unplaced
+from engine.training.starter.judge import look
 from engine.training.starter.renderer import random_places, render
-from engine.training.starter.scenes import Scene, is_held_out, random_landscape, random_shapes
+from engine.training.starter.scenes import (
+    COLOUR_NAMES,
+    SHAPES,
+    Scene,
+    is_held_out,
+    pick,
+    random_landscape,
+    random_shapes,
+)
 from tests.benchmarks.harness import Goal, Report
 from tests.benchmarks.parity import Context
 
@@ -148,7 +158,8 @@ def two_at_once(room: Room, count: int) -> dict[str, float]:
     half[..., : EDGE // 2] = 1
     negative = room.words("")
     listed = tasks(2 * count, shapes_only=True, seed=99)
-    both, plain = [], []
+    both: list[float] = []
+    plain: list[float] = []
     for first, second in zip(listed[::2], listed[1::2], strict=True):
         positive = room.words(first.caption)
         sides = room.steered(positive, negative, first.hint, mask=half)
@@ -165,6 +176,31 @@ def two_at_once(room: Room, count: int) -> dict[str, float]:
     }  # fmt: skip
 
 
+def regions(room: Room, count: int) -> dict[str, float]:
+    """Two prompts, each in its half: how often the figure on either side has the colour asked for there."""
+    rng = np.random.default_rng(50)
+    ctx: Any = room
+    negative = room.words("")
+    right_both = right_each = 0
+    for number in range(count):
+        ground, first, second = (COLOUR_NAMES[int(place)] for place in rng.permutation(len(COLOUR_NAMES))[:3])
+        kinds = [pick(rng, SHAPES), pick(rng, SHAPES)]
+        base = room.words(f"{ground} background")
+        left = room.words(f"a {first} {kinds[0]} on the left on a {ground} background")
+        other = room.words(f"a {second} {kinds[1]} on the right on a {ground} background")
+        prompts = region(ctx, base, left, x=0.0, width=0.5, base=0.1, feather=32)
+        prompts = region(ctx, prompts, other, x=0.5, width=0.5, base=0.1, feather=32)
+        made = np.round(room.picture(prompts, negative, 3000 + number) * 255).astype(np.uint8)
+        seen = [figure for figure in look(made)[1] if min(figure.x, 1 - figure.x) > 0.05]
+        sides = [
+            max((f for f in seen if (f.x < 0.5) == here), key=lambda f: f.area, default=None) for here in (True, False)
+        ]
+        right = [side is not None and side.colour == asked for side, asked in zip(sides, (first, second), strict=True)]
+        right_each += sum(right)
+        right_both += all(right)
+    return {"regions_right_share": right_each / (2 * count), "regions_both_right_share": right_both / count}
+
+
 def zero_weight(room: Room) -> float:
     """1.0 when strength 0 gives the uncontrolled picture bit for bit."""
     task = tasks(1)[0]
@@ -173,9 +209,10 @@ def zero_weight(room: Room) -> float:
     return float(np.array_equal(room.picture(*steered, 1), room.picture(positive, negative, 1)))
 
 
-def run(count: int = 24, regions: int = 50, folder: Path = CONTROLNET) -> Report:
+def run(count: int = 24, regions_count: int = 50, folder: Path = CONTROLNET) -> Report:
     room = Room(folder)
     figures = one_at_a_time(room, count)
     figures |= two_at_once(room, max(1, count // 2))
     figures["zero_weight_equal"] = zero_weight(room)
+    figures |= regions(room, regions_count)
     return Report("control", figures, GOALS)
