@@ -7,7 +7,7 @@ Checked against published peaks (docs/memory.md).
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,7 +113,8 @@ def streamed_blocks(module: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Mod
 def _blocks(module: torch.nn.Module, prefix: str) -> Iterator[tuple[str, torch.nn.Module]]:
     for name, child in module.named_children():
         if isinstance(child, torch.nn.ModuleList) and name in BLOCK_LISTS:
-            for index, item in enumerate(child):
+            listed: Sequence[torch.nn.Module | None] = list(child)
+            for index, item in enumerate(listed):
                 if item is None:  # a level of a U-Net without attention
                     continue
                 inner = list(_blocks(item, f"{prefix}{name}.{index}."))
