@@ -30,9 +30,9 @@ FAMILY_WORDS: Mapping[str, str] = MappingProxyType(
     {
         "sd15": "SD 1.5", "sd2": "SD 2", "sdxl": "SDXL", "sdxl_refiner": "SDXL refiner", "sd3": "SD 3",
         "flux": "Flux.1", "flux2": "Flux.2", "qwen_image": "Qwen-Image", "z_image": "Z-Image", "chroma": "Chroma",
-        "svd": "Stable Video Diffusion", "wan": "Wan", "lumina2": "Lumina 2", "ltx": "LTX-Video", "hunyuan_video": "HunyuanVideo",
-        "hunyuan_dit": "Hunyuan-DiT", "cogvideox": "CogVideoX", "mochi": "Mochi", "pixart": "PixArt",
-        "sana": "Sana", "auraflow": "AuraFlow", "hidream": "HiDream", "cascade": "Stable Cascade",
+        "svd": "Stable Video Diffusion", "wan": "Wan", "lumina2": "Lumina 2", "ltx": "LTX-Video",
+        "hunyuan_video": "HunyuanVideo", "hunyuan_dit": "Hunyuan-DiT", "cogvideox": "CogVideoX", "mochi": "Mochi",
+        "pixart": "PixArt", "sana": "Sana", "auraflow": "AuraFlow", "hidream": "HiDream", "cascade": "Stable Cascade",
         "cosmos": "Cosmos", "kandinsky5": "Kandinsky 5", "omnigen2": "OmniGen 2", "animatediff": "AnimateDiff",
         "several": "several families", "unknown": "unknown",
     }
