@@ -6,6 +6,9 @@ A `tessera.json` (all fields optional):
      "licence": "…", "url": "…",
      "defaults": {"width": 128, "height": 128, "steps": 25, "cfg": 4.0, "sampler": "ddim", "scheduler": "normal"},
      "vocabulary": ["red", "circle", …], "styles_supported": ["…"]}
+
+`defaults` may name a "preset" instead of, or beside, single values: "lcm", "turbo", "lightning" or "hyper", for models
+distilled to a few steps.
 """
 
 from __future__ import annotations
@@ -52,10 +55,71 @@ FAMILIES: Mapping[str, FamilyDefaults] = MappingProxyType(
         "sd15": FamilyDefaults(
             width=512, height=512, steps=25, cfg=7.0, sampler="dpmpp_2m", scheduler="karras", multiple=8
         ),
+        # The 768 model; the base model's folder says 512 itself.
+        "sd2": FamilyDefaults(768, 768, steps=25, cfg=7.0, sampler="dpmpp_2m", scheduler="karras", multiple=8),
+        "sdxl": FamilyDefaults(1024, 1024, steps=25, cfg=6.0, sampler="dpmpp_2m", scheduler="karras", multiple=8),
+        "sdxl_refiner": FamilyDefaults(1024, 1024, steps=25, cfg=6.0, sampler="euler", scheduler="normal", multiple=8),
+        # Its positions end at 192 tokens of 16 pixels.
+        "sd3": FamilyDefaults(
+            1024, 1024, steps=28, cfg=4.5, sampler="euler", scheduler="normal", multiple=16, maximum=3072
+        ),
         "flux": FamilyDefaults(1024, 1024, steps=28, cfg=1.0, sampler="euler", scheduler="normal", multiple=16),
         "chroma": FamilyDefaults(1024, 1024, steps=35, cfg=5.0, sampler="euler", scheduler="normal", multiple=16),
+        "qwen_image": FamilyDefaults(1328, 1328, steps=50, cfg=4.0, sampler="euler", scheduler="normal", multiple=16),
+        "z_image": FamilyDefaults(1024, 1024, steps=9, cfg=1.0, sampler="euler", scheduler="normal", multiple=16),
+        "flux2": FamilyDefaults(
+            1024, 1024, steps=4, cfg=1.0, sampler="euler", scheduler="normal", multiple=16, supports_negative=False
+        ),
     }
 )
+
+
+# What models distilled to a few steps want instead, by the name their tessera.json gives under "preset". Nothing in
+# the weights of such a model tells it from its teacher, and a file's name proves nothing. "simple" is the spacing
+# ("trailing") that they were distilled on.
+PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "lcm": {"steps": 6, "cfg": 1.5, "sampler": "lcm", "scheduler": "normal"},
+        "turbo": {
+            "width": 512, "height": 512, "steps": 4, "cfg": 1.0, "sampler": "euler_ancestral", "scheduler": "simple"
+        },
+        "lightning": {"steps": 4, "cfg": 1.0, "sampler": "euler", "scheduler": "simple"},
+        "hyper": {"steps": 8, "cfg": 1.0, "sampler": "ddim", "scheduler": "simple"},
+    }
+)  # fmt: skip
+
+
+# What a variant recommends instead: variants as files are told apart by (engine/models/signatures.py), and those that
+# only a folder tells (`folder_variant`).
+_VARIANTS: Mapping[tuple[str, str], Mapping[str, Any]] = MappingProxyType(
+    {
+        ("flux", "schnell"): {"steps": 4},
+        ("flux2", "dev"): {"steps": 28},
+        ("flux2", "klein base"): {"steps": 50, "cfg": 4.0, "supports_negative": True},
+        ("z_image", "base"): {"steps": 50, "cfg": 5.0},
+    }
+)
+
+
+def recommended(family: str, variant: str, otherwise: FamilyDefaults) -> FamilyDefaults:
+    """The recommendations of a variant of a family; `otherwise` for a family that is not known."""
+    return replace(FAMILIES.get(family, otherwise), **_VARIANTS.get((family, variant), {}))
+
+
+def folder_variant(
+    family: str, index: Mapping[str, Any], scheduler: Mapping[str, Any], denoiser: Mapping[str, Any]
+) -> str:  # fmt: skip
+    """Which variant a diffusers folder holds, by its model_index.json and the configs of its parts; "" the usual one."""
+    if family == "flux":
+        return "" if denoiser.get("guidance_embeds") is not False else "schnell"
+    if family == "flux2":
+        return (
+            "dev" if denoiser.get("guidance_embeds") is not False else "" if index.get("is_distilled") else "klein base"
+        )
+    if family == "z_image":  # turbo was distilled at shift 3, the base model runs at 6
+        shift = scheduler.get("shift")
+        return "base" if isinstance(shift, (int, float)) and shift > 4.5 else ""
+    return ""
 
 
 def family_defaults(family: str) -> FamilyDefaults:
@@ -80,8 +144,16 @@ def check_size(width: int, height: int, limits: FamilyDefaults, where: str = "si
 
 
 def with_overrides(defaults: FamilyDefaults, overrides: Mapping[str, Any], where: str) -> FamilyDefaults:
-    """`defaults` with the values of a model's own file laid over. Raises InvalidDocument naming the wrong field."""
-    changed: dict[str, Any] = {}
+    """`defaults` with the values of a model's own file laid over. Raises InvalidDocument naming the wrong field.
+
+    A "preset" (see PRESETS) comes first; single values are laid over it.
+    """
+    preset = overrides.get("preset")
+    if preset is not None and (not isinstance(preset, str) or preset not in PRESETS):
+        raise InvalidDocument(
+            f"“preset” can't be {describe(preset)}", where=clip(where), fix=f"Known are: {', '.join(PRESETS)}"
+        )
+    changed: dict[str, Any] = dict(PRESETS[preset]) if preset is not None else {}
     for key, check in _OVERRIDES.items():
         if key in overrides:
             value = overrides[key]

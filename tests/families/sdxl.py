@@ -96,8 +96,26 @@ def cases(folder: Path) -> list[Case]:
         sizes_case(folder),
         zeroed_case(folder),
         *_named("turbo", room.standard_cases(folder / "turbo", "sdxl", few, turbo)),
+        lightning_case(folder),
         *_named("lcm", room.standard_cases(folder / "lcm", "sdxl", few, lcm)),
     ]
+
+
+def lightning_case(folder: Path) -> Case:
+    """A model whose config says another spacing, on the steps that Lightning was distilled on."""
+    few = Ours(cfg=1.0, scheduler="simple")
+
+    def reference(dtype: torch.dtype) -> Picture:
+        import diffusers
+
+        config = room.read_json(folder / "scheduler" / "scheduler_config.json")
+        trailing = diffusers.EulerDiscreteScheduler.from_config(config, timestep_spacing="trailing")
+        made = room.opened(folder, "sdxl", dtype)
+        return room.run_pipeline(made, PIPELINES["txt2img"], "txt2img", few, parts={"scheduler": trailing})
+
+    return Case(
+        "txt2img, lightning", lambda dtype: room.run_ours(room.opened(folder, "sdxl", dtype), "txt2img", few), reference
+    )
 
 
 def _named(kind: str, made: list[Case]) -> list[Case]:
