@@ -9,6 +9,7 @@ ChromaPipeline means the same but hands its mask on as numbers, which attention 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -18,7 +19,7 @@ from engine.contracts.errors import InvalidRequest
 from engine.families.flow_transformer import Denoiser, FlowFamily, Text
 from engine.families.flux import BoundPacked
 from engine.families.protocol import BindRequest, EncodedText
-from engine.families.t5_text import padded_length, t5_embedding, t5_tokens
+from engine.families.t5_text import padding, t5_embedding, t5_tokens
 from engine.families.wordings import encode_wordings
 from engine.graph.values import Patch
 
@@ -41,11 +42,11 @@ class Chroma(FlowFamily):
             raise InvalidRequest("Chroma has no CLIP encoder whose layers could be skipped", where="CLIP skip",
                                  fix="Set it to 0")  # fmt: skip
         encoder, tokenizer = self._parts("text_encoder"), self._parts("tokenizer")
-        weights, length = self.weights("text_encoder", patches), padded_length(patches, 1)
+        weights, asked = self.weights("text_encoder", patches), padding(patches, 1)
+        filled = replace(asked, beyond=max(asked.beyond, 1))  # one token of padding is read
 
         def encode(wording: str) -> tuple[torch.Tensor, int, str]:
-            own = t5_tokens(tokenizer, wording, T5_LIMIT, 1).own
-            tokens = t5_tokens(tokenizer, wording, T5_LIMIT, max(own + 1, length))
+            tokens = t5_tokens(tokenizer, wording, T5_LIMIT, filled)
             return t5_embedding(encoder, tokens, self._device, weights, masked=True), tokens.own, tokens.ignored
 
         return encode_wordings(text, "t5xxl", "Chroma", T5_LIMIT, encode)

@@ -21,7 +21,7 @@ from engine.families.flux_controls import FluxControls
 from engine.families.moments import moments, prompt_for
 from engine.families.patched import run
 from engine.families.protocol import BindRequest, EncodedText
-from engine.families.t5_text import padded_length, t5_embedding, t5_tokens
+from engine.families.t5_text import padding, t5_embedding, t5_tokens
 from engine.families.wordings import joined, notes_on
 from engine.graph.values import ConditioningEntry, Patch
 
@@ -49,13 +49,13 @@ class Flux(FlowFamily):
             )
         found = tuple(moments([prompt_for(text, "clip_l"), prompt_for(text, "t5xxl")]))
         limit = self._t5_limit()
-        length = padded_length(patches, limit)
+        filled = padding(patches, limit)
         encoder, t5 = self._parts("text_encoder"), self._parts("text_encoder_2")
         clip_weights, t5_weights = self.weights("text_encoder", patches), self.weights("text_encoder_2", patches)
         entries, most, ignored = [], 0, ""
         for moment in found:
             short, long = (joined(pieces) for pieces in moment.pieces)
-            tokens = t5_tokens(self._parts("tokenizer_2"), long, limit, length)
+            tokens = t5_tokens(self._parts("tokenizer_2"), long, limit, filled)
             embedding = t5_embedding(t5, tokens, self._device, t5_weights)
             ids = clip_ids(self._parts("tokenizer"), short)
             pooled = run(encoder, clip_weights, ids.to(self._device)).pooler_output.float().cpu()

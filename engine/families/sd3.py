@@ -21,7 +21,7 @@ from engine.families.latent_controls import LatentControl, latent_controls
 from engine.families.moments import Pieces, Text, moments, prompt_for
 from engine.families.patched import run
 from engine.families.protocol import BindRequest, EncodedText
-from engine.families.t5_text import padded_length, t5_embedding, t5_tokens
+from engine.families.t5_text import padding, t5_embedding, t5_tokens
 from engine.families.unet_family import ClipPart, run_clip
 from engine.families.wordings import joined, notes_on
 from engine.graph.values import ConditioningEntry, Patch
@@ -157,12 +157,12 @@ class _T5Reader:
     def __init__(self, family: StableDiffusion3, patches: tuple[Patch, ...]) -> None:
         self._encoder, self._tokenizer = family._parts("text_encoder_3"), family._parts("tokenizer_3")
         self._weights = family.weights("text_encoder_3", patches)
-        self._device, self._length = family.device, padded_length(patches, T5_TOKENS)
+        self._device, self._filled = family.device, padding(patches, T5_TOKENS)
         self.tokens, self.ignored = 0, ""
 
     def read(self, pieces: Pieces) -> torch.Tensor:
         """float32 [1, tokens, width]."""
-        found = t5_tokens(self._tokenizer, joined(pieces), T5_LIMIT, self._length)
+        found = t5_tokens(self._tokenizer, joined(pieces), T5_LIMIT, self._filled)
         self.tokens, self.ignored = max(self.tokens, found.own), self.ignored or found.ignored
         return t5_embedding(self._encoder, found, self._device, self._weights)
 

@@ -26,13 +26,27 @@ class T5Tokens:
     ignored: str
 
 
-def t5_tokens(tokenizer: Any, text: str, limit: int, length: int) -> T5Tokens:
-    """A text as at most `limit` tokens, filled up to `length` with padding; cut off as diffusers' pipelines cut it."""
+@dataclass(frozen=True)
+class Padding:
+    """How far short prompts are filled up: to `length` tokens, and at least by `beyond` after the words."""
+
+    length: int
+    beyond: int = 0
+
+
+def padding(patches: Sequence[Patch], usual: int) -> Padding:
+    """What the node “Fill up short prompts” says, else `usual` tokens."""
+    found = [dict(patch.settings) for patch in patches if patch.kind == "token_padding"]
+    return Padding(int(found[-1]["min_length"]) or usual, int(found[-1]["min_padding"])) if found else Padding(usual)
+
+
+def t5_tokens(tokenizer: Any, text: str, limit: int, filled: Padding) -> T5Tokens:
+    """A text as at most `limit` tokens, filled up with padding; cut off as diffusers' pipelines cut it."""
     found = tokenizer(
         text, padding="max_length", max_length=limit, truncation=True, return_tensors="pt", verbose=False
     )  # fmt: skip
     own = int(found.attention_mask.sum())
-    kept = min(max(own, length), limit)
+    kept = min(max(own + filled.beyond, filled.length), limit)
     whole: list[int] = tokenizer(text, truncation=False, verbose=False).input_ids
     left = tokenizer.decode(whole[limit - 1 : -1]) if len(whole) > limit else ""
     return T5Tokens(found.input_ids[:, :kept], found.attention_mask[:, :kept], own, left)
@@ -46,9 +60,3 @@ def t5_embedding(
     asked = {"attention_mask": tokens.mask.to(device)} if masked else {}
     embedding: torch.Tensor = run(encoder, weights, tokens.ids.to(device), output_hidden_states=False, **asked)[0]
     return embedding.float().cpu()
-
-
-def padded_length(patches: Sequence[Patch], usual: int) -> int:
-    """How many tokens short prompts are filled up to: the node's “Fill up short prompts”, else `usual`."""
-    found = [dict(patch.settings) for patch in patches if patch.kind == "token_padding"]
-    return int(found[-1]["min_length"]) or usual if found else usual

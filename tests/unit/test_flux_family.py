@@ -85,7 +85,7 @@ def test_tokens_hold_two_by_two_cells_and_come_back() -> None:
 
 def test_references_are_laid_as_comfyui_lays_them() -> None:
     sizes = [(8, 8), (4, 8), (8, 4)]
-    assert places(sizes, "offset", (8, 8)) == [(1, 0, 0), (1, 0, 4), (1, 4, 0)]
+    assert places(sizes, "offset", (8, 8)) == [(1, 0, 0), (1, 4, 0), (1, 0, 4)]
     assert places(sizes, "index", (8, 8)) == [(1, 0, 0), (2, 0, 0), (3, 0, 0)]
     assert places(sizes, "uxo/uno", (8, 6)) == [(0, 4, 3), (0, 8, 7), (0, 10, 11)]
 
@@ -120,6 +120,8 @@ def test_dev_reads_512_tokens_schnell_256_and_parts_alone_512(dev: room.Tiny, sc
     assert words(schnell)[0].embedding.shape == (1, 256, flux.WIDTH)
     padded = token_padding(schnell.ctx, schnell.handles()[1], min_length=40)
     assert encode_text(schnell.ctx, padded, room.PROMPT)[0].embedding.shape == (1, 40, flux.WIDTH)
+    longer = token_padding(schnell.ctx, schnell.handles()[1], min_padding=6, min_length=1)
+    assert encode_text(schnell.ctx, longer, "a red circle")[0].embedding.shape == (1, 3 + 1 + 6, flux.WIDTH)
 
 
 def test_what_t5_does_not_read_is_said(dev: room.Tiny) -> None:
@@ -142,6 +144,8 @@ def test_each_encoder_gets_its_own_words(dev: room.Tiny) -> None:
     both = encode_text_flux(dev.ctx, clip, "red", "a red circle", 2.0)[0]
     same_t5 = encode_text_flux(dev.ctx, clip, "blue", "a red circle", 2.0)[0]
     assert torch.equal(both.embedding, same_t5.embedding)
+    assert both.pooled is not None
+    assert same_t5.pooled is not None
     assert not torch.equal(both.pooled, same_t5.pooled)
     assert dict(both.extras)["guidance"] == 2.0
 
