@@ -9,7 +9,8 @@ from engine.contracts.errors import BadInput
 FAMILY_TITLES = {
     "sd15": "Stable Diffusion 1.5", "sd2": "Stable Diffusion 2", "sdxl": "SDXL", "sdxl_refiner": "SDXL refiner",
     "sd3": "Stable Diffusion 3", "svd": "Stable Video Diffusion", "flux": "Flux.1", "flux2": "Flux.2",
-    "chroma": "Chroma", "wan": "Wan", "qwen_image": "Qwen-Image", "z_image": "Z-Image", "hunyuan_video": "HunyuanVideo", "ltx": "LTX-Video",
+    "chroma": "Chroma", "wan": "Wan", "qwen_image": "Qwen-Image", "z_image": "Z-Image",
+    "hunyuan_video": "HunyuanVideo", "ltx": "LTX-Video",
 }  # fmt: skip
 
 
