@@ -109,13 +109,12 @@ def recommended(family: str, variant: str, otherwise: FamilyDefaults) -> FamilyD
 def folder_variant(
     family: str, index: Mapping[str, Any], scheduler: Mapping[str, Any], denoiser: Mapping[str, Any]
 ) -> str:  # fmt: skip
-    """Which variant a diffusers folder holds, by its model_index.json and the configs of its parts; "" the usual one."""
+    """Which variant a diffusers folder holds, by model_index.json and the configs of its parts; "" the usual one."""
     if family == "flux":
-        return "" if denoiser.get("guidance_embeds") is not False else "schnell"
+        return "" if denoiser.get("guidance_embeds") is True else "schnell"
     if family == "flux2":
-        return (
-            "dev" if denoiser.get("guidance_embeds") is not False else "" if index.get("is_distilled") else "klein base"
-        )
+        klein = "" if index.get("is_distilled") is True else "klein base"
+        return klein if denoiser.get("guidance_embeds") is False else "dev"
     if family == "z_image":  # turbo was distilled at shift 3, the base model runs at 6
         shift = scheduler.get("shift")
         return "base" if isinstance(shift, (int, float)) and shift > 4.5 else ""

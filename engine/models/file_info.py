@@ -6,7 +6,7 @@ from pathlib import Path
 
 from engine.contracts.errors import BadInput
 from engine.contracts.references import ModelKind
-from engine.families.defaults import FAMILIES
+from engine.families.defaults import recommended
 from engine.models.family_parts import FAMILY_PARTS
 from engine.models.fingerprint import GENERAL, ModelInfo, identify_folder
 from engine.models.identify import identify
@@ -61,7 +61,8 @@ def info_of_file(path: Path, about: ModelFile) -> ModelInfo:
 def _info(path: Path, about: ModelFile, kind: ModelKind, family: str) -> ModelInfo:
     return ModelInfo(
         family=family, kind=kind, name=path.stem, path=path,
-        variant="inpaint" if about.variant == "inpaint" else "normal", defaults=FAMILIES.get(family, GENERAL),
+        variant="inpaint" if about.variant == "inpaint" else "normal",
+        defaults=recommended(family, about.variant, GENERAL),
         fingerprint=about.fingerprint, size_bytes=about.size_bytes, parameters=about.parameters,
         notice=_notice(family, about) if kind == "checkpoint" else "", licence=about.licence,
     )  # fmt: skip

@@ -17,7 +17,7 @@ from typing import Any
 from engine.contracts.codec import parse_json
 from engine.contracts.errors import BadInput, InvalidDocument, MissingModel, UnsafeModel, clip
 from engine.contracts.references import ModelKind
-from engine.families.defaults import FAMILIES, FamilyDefaults, with_overrides
+from engine.families.defaults import FamilyDefaults, folder_variant, recommended, with_overrides
 from engine.models.family_parts import FAMILY_PARTS, family_of_pipeline
 from engine.models.safetensors_header import read_header
 
@@ -178,7 +178,9 @@ def _info(path: Path, family: str, parts: Mapping[str, str]) -> ModelInfo:
     if known.denoiser == "unet" and channels not in (4, 9):
         raise BadInput(f"its unet reads {channels} channels; 4 and 9 are known", where=str(path))
     card = read_card(path)
-    defaults = FAMILIES.get(family, GENERAL)
+    scheduler = read_config(path / "scheduler" / "scheduler_config.json")
+    about = folder_variant(family, read_config(path / "model_index.json"), scheduler, denoiser)
+    defaults = recommended(family, about, GENERAL)
     edge = denoiser.get("sample_size")
     if known.denoiser == "unet" and isinstance(edge, int) and not isinstance(edge, bool) and 8 <= edge <= 256:
         defaults = with_overrides(defaults, {"width": edge * 8, "height": edge * 8}, "unet/config.json")
