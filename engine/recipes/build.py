@@ -15,6 +15,7 @@ from engine.contracts.job_spec import Binding, JobSpec, Sweep
 from engine.contracts.workflow import BlobRef, FormField, InputValue, Link, Node, Workflow
 from engine.prompts import schedule
 from engine.prompts.styles import merge_style
+from engine.prompts.tags import lora_of, take_tags
 from engine.prompts.wildcards import has_choices
 from engine.recipes.recommended import Recommended
 from engine.recipes.request import ImageRequest
@@ -148,14 +149,20 @@ def _assemble(resolved: _Resolved, inpainting: bool, style: StyleText) -> JobSpe
     request = resolved.request
     graph = _Graph()
     graph.add("checkpoint", "load.checkpoint", "Load checkpoint", checkpoint=request.model)
-    clip = Link("checkpoint", "clip")
+    model, clip = Link("checkpoint", "model"), Link("checkpoint", "clip")
+    prompt = merge_style(request.prompt, style.prompt)
+    if _names_loras(prompt):
+        # Choices are made before tags are read: a wildcard may stand for a LoRA.
+        source: InputValue = Link("prompt_choices", "text") if has_choices(prompt) else prompt
+        graph.add("loras", "load.prompt_loras", "LoRAs of the prompt", model=model, clip=clip, text=source)
+        model, clip = Link("loras", "model"), Link("loras", "clip")
     if request.clip_skip:
         graph.add("clip_skip", "condition.clip_skip", "CLIP skip", clip=clip, skip=request.clip_skip)
         clip = Link("clip_skip", "clip")
     starts, sizes = _batches(request, _pass_limit(request, style))
     bindings: dict[str, Binding] = {}
     for node_id, title, text in (
-        ("prompt", "Prompt", merge_style(request.prompt, style.prompt)),
+        ("prompt", "Prompt", prompt),
         ("negative", "Negative prompt", merge_style(request.negative, style.negative)),
     ):
         chooser = _add_prompt(graph, node_id, title, text, clip, resolved, starts[0])
@@ -184,7 +191,7 @@ def _assemble(resolved: _Resolved, inpainting: bool, style: StyleText) -> JobSpe
         bindings["sampler.seed"] = Sweep(starts)
     graph.add(
         "sampler", "sample.k_sampler", "Sampler",
-        model=Link("checkpoint", "model"), positive=positive, negative=negative, latent=latent,
+        model=model, positive=positive, negative=negative, latent=latent,
         seed=starts[0], steps=resolved.steps, cfg=resolved.cfg, sampler=resolved.sampler,
         scheduler=resolved.scheduler, denoise=denoise,
     )  # fmt: skip
@@ -224,6 +231,10 @@ def _add_prompt(
         inputs["steps"] = resolved.steps
     graph.add(node_id, "condition.encode_text", title, **inputs)
     return chooser
+
+
+def _names_loras(text: str) -> bool:
+    return any(lora_of(tag) is not None for tag in take_tags(text)[1])
 
 
 def _add_picture(graph: _Graph, init: BlobRef, resolved: _Resolved) -> None:
@@ -299,7 +310,7 @@ class _Graph:
         out = []
         for node in self.nodes:
             links = [v.node for v in node.inputs.values() if isinstance(v, Link)]
-            column = depth[node.id] = 1 + max((depth[n] for n in links), default=-1)
+            column = depth[node.id] = 1 + max((depth.get(n, 0) for n in links), default=-1)
             row = rows[column] = rows.get(column, -1) + 1
             out.append(replace(node, position=(column * 320.0, row * 260.0)))
         return tuple(out)

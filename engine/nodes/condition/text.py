@@ -7,8 +7,10 @@ from typing import Annotated
 
 from engine.contracts.errors import clip as shortened
 from engine.contracts.node_schema import Effects
+from engine.contracts.references import ModelRef
 from engine.graph.node import In, NodeContext, node
 from engine.graph.values import Clip, Conditioning
+from engine.nodes.condition.several_encoders import read
 from engine.prompts.grammar import ParsedPrompt, literal, parse
 
 SYNTAXES = ("studio", "plain")
@@ -37,28 +39,20 @@ def encode_text(
     syntax: studio reads weights and schedules; plain takes every character as it is
     """
     prompt = parse(text, steps) if syntax == "studio" else literal(text)
-    _warn(ctx, prompt)
-    encoded = ctx.session.text(clip).encode_text(prompt, clip.clip_skip, clip.patches)
-    for note in encoded.notes:
-        ctx.log(note, level="warning")
-    if encoded.ignored:
-        ctx.log(
-            f"The prompt has {encoded.tokens} tokens and this model reads {encoded.limit}; "
-            f"it does not see “{shortened(encoded.ignored)}”.",
-            level="warning",
-        )
-    entries: Conditioning = encoded.entries
-    return entries
+    _warn(ctx, prompt, clip)
+    return read(ctx, clip, prompt)
 
 
-def _warn(ctx: NodeContext, prompt: ParsedPrompt) -> None:
+def _warn(ctx: NodeContext, prompt: ParsedPrompt, clip: Clip) -> None:
     """Say what the prompt asks for and this node can't give."""
+    laid = {ref.name for patch in clip.patches if isinstance(ref := dict(patch.settings).get("weights"), ModelRef)}
     for lora in prompt.loras:
-        ctx.log(
-            f"The prompt asks for the LoRA “{shortened(lora.name, 60)}”. This version of the studio doesn't load LoRAs "
-            "named in a prompt, so the picture is made without it.",
-            level="warning",
-        )
+        if lora.name not in laid and lora.te:
+            ctx.log(
+                f"The prompt asks for the LoRA “{shortened(lora.name, 60)}”, and no node lays it on the model. Put "
+                "“LoRAs of the prompt” between the checkpoint and what follows.",
+                level="warning",
+            )
     for name in prompt.embeddings:
         ctx.log(
             f"The prompt names the embedding “{shortened(name, 60)}”. This version of the studio doesn't load "
