@@ -10,11 +10,14 @@ from typing import Any
 
 from engine.contracts.codec import MAX_DOCUMENT_BYTES
 from engine.contracts.errors import InvalidRequest, TesseraError, clip
+from engine.contracts.references import BlobRef
 from engine.contracts.workflow import Node, Subgraph, Workflow
 from engine.graph.subgraphs import SUBGRAPH
 from studio_app.files import storage_error
-from studio_app.workflows.files import SUFFIX, free_path, read_workflow, write_workflow
+from studio_app.store.blobs import Blobs
+from studio_app.workflows.files import SUFFIX, free_path, read_bytes, read_workflow, write_workflow
 
+OWN_FOLDER = "{templates}"  # at the head of a template's text value: where the templates lie
 TEMPLATE = "template"  # in the `extra` of a shipped workflow: its group, its place, what it needs
 
 
@@ -55,10 +58,13 @@ class LibraryNode:
 
 
 class WorkflowLibrary:
-    """Folders of workflow files. Nothing is cached: each list reads the files there are. Any thread may use it."""
+    """Folders of workflow files. Nothing is cached: each list reads the files there are. Any thread may use it.
 
-    def __init__(self, own: Path, nodes: Path, templates: Path) -> None:
-        self.own, self._nodes, self._templates = own, nodes, templates
+    `blobs` take up the pictures that templates start from.
+    """
+
+    def __init__(self, own: Path, nodes: Path, templates: Path, blobs: Blobs) -> None:
+        self.own, self._nodes, self._templates, self._blobs = own, nodes, templates, blobs
 
     def workflows(self) -> list[WorkflowFile]:
         """The person's own, the last changed first; one that can't be read is listed with the reason."""
@@ -80,9 +86,22 @@ class WorkflowLibrary:
         return [template for _, template in sorted(found, key=lambda pair: (pair[0], pair[1].id))]
 
     def template(self, template_id: str) -> Workflow:
-        """A template as a new workflow of one's own. Raises InvalidDocument when there is none."""
+        """A template as a new workflow of one's own, its pictures in the store. Raises TesseraError."""
         workflow, _ = read_workflow(self._templates / f"{template_id}.json")
-        return replace(workflow, id="", extra={k: v for k, v in workflow.extra.items() if k != TEMPLATE})
+        values = (value for node in workflow.nodes for value in node.inputs.values())
+        for name in sorted({value.name for value in values if isinstance(value, BlobRef)}):
+            data, _ = read_bytes(self._templates / "pictures" / name, MAX_DOCUMENT_BYTES)
+            self._blobs.write(data, "image/png", name)
+        extra = {key: value for key, value in workflow.extra.items() if key != TEMPLATE}
+        return replace(workflow, id="", nodes=tuple(map(self._here, workflow.nodes)), extra=extra)
+
+    def _here(self, node: Node) -> Node:
+        """A node whose values name the gallery's own folder where they ask for it."""
+        asking = {k: v for k, v in node.inputs.items() if isinstance(v, str) and v.startswith(OWN_FOLDER)}
+        if not asking:
+            return node
+        filled = {k: str(self._templates / v.removeprefix(OWN_FOLDER).lstrip("/")) for k, v in asking.items()}
+        return replace(node, inputs={**node.inputs, **filled})
 
     def remove(self, file: WorkflowFile) -> None:
         """Delete a workflow of the person's own. Raises StorageError."""

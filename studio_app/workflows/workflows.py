@@ -42,7 +42,7 @@ class OpenWorkflow:
     @property
     def title(self) -> str:
         """The workflow's name, else its file's, else “Untitled”."""
-        name = self.document.content.head.name
+        name = self.document.content.top.name
         return name or (self.path.name.partition(".")[0] if self.path else "") or "Untitled"
 
     @property
@@ -74,7 +74,7 @@ class Workflows:
         self._current = ""
         self.tabs: list[OpenWorkflow] = []
         self.tabs_changed: Signal[OpenWorkflow] = Signal()
-        self.library = WorkflowLibrary(data / "workflows", data / "subgraphs", templates)
+        self.library = WorkflowLibrary(data / "workflows", data / "subgraphs", templates, blobs)
         self.versions = Versions(data / "versions", blobs)
 
     # ---- life
