@@ -1,7 +1,7 @@
-"""What the prompts of families with several text encoders share.
+"""What the nodes that encode prompts share; and words of its own for each of several text encoders.
 
-The families that read them are named by the handles of their text encoders; a handle of another family is refused, and
-so is one whose family this studio does not run, each in one sentence.
+The families that read such prompts are named by the handles of their text encoders; a handle of another family is
+refused in one sentence.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from engine.contracts.errors import BadInput, InvalidRequest
+from engine.contracts.errors import InvalidRequest
 from engine.contracts.errors import clip as shortened
 from engine.contracts.node_schema import Effects
 from engine.graph.node import In, NodeContext
 from engine.graph.values import Conditioning, TextEncoderHandle
-from engine.models.denoiser_family import cannot_run, title_of
-from engine.prompts.grammar import parse
+from engine.models.denoiser_family import title_of
+from engine.prompts.grammar import ParsedPrompt, parse
 
 LANE = Effects(parallel_safe=False)
 Text = Annotated[str, In(multiline=True)]
@@ -31,8 +31,12 @@ def encoded(
     """
     if clip.family not in families:
         raise refusal(clip, families)
-    prompts = {encoder: parse(words) for encoder, words in text.items()}
-    found = ctx.session.text(clip).encode_text(prompts, clip.clip_skip, clip.patches)
+    return read(ctx, clip, {encoder: parse(words) for encoder, words in text.items()})
+
+
+def read(ctx: NodeContext, clip: TextEncoderHandle, text: ParsedPrompt | Mapping[str, ParsedPrompt]) -> Conditioning:
+    """A prompt through the encoders of a handle. What they don't read of it is said in the log."""
+    found = ctx.session.text(clip).encode_text(text, clip.clip_skip, clip.patches)
     for note in found.notes:
         ctx.log(note, level="warning")
     if found.ignored:
@@ -45,12 +49,10 @@ def encoded(
     return entries
 
 
-def refusal(clip: TextEncoderHandle, families: tuple[str, ...]) -> BadInput:
+def refusal(clip: TextEncoderHandle, families: tuple[str, ...]) -> InvalidRequest:
     """The sentence for text encoders that the prompt of `families` can't be encoded with."""
     wanted = title_of(families[0])
-    if clip.family not in families:
-        return InvalidRequest(
-            f"this prompt is written for {wanted}, and the text encoder is {title_of(clip.family)}’s", where="clip",
-            fix=f"Connect the text encoders of {wanted}, or use “Encode text”",
-        )  # fmt: skip
-    return cannot_run("the text encoder", clip.weights.name, wanted)
+    return InvalidRequest(
+        f"this prompt is written for {wanted}, and the text encoder is {title_of(clip.family)}’s", where="clip",
+        fix=f"Connect the text encoders of {wanted}, or use “Encode text”",
+    )  # fmt: skip
