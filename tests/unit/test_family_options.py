@@ -1,20 +1,21 @@
-"""Nodes for families that this studio does not run yet: what they pass on, and the one sentence where they can't."""
+"""Options that only some families read: what the nodes pass on, and where they say no."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from engine.contracts.errors import BadInput
+from engine.contracts.errors import InvalidRequest
 from engine.contracts.references import ModelRef
 from engine.contracts.workflow import Link, Node, Workflow
 from engine.graph.registry import Registry
 from engine.graph.subgraphs import flatten
-from engine.graph.values import ConditioningEntry, Patch, TextEncoderHandle
-from engine.nodes.condition.family_options import reference_method, style_model, token_padding
+from engine.graph.values import ConditioningEntry, Patch, TextEncoderHandle, VisionOutput
+from engine.nodes.condition.family_options import reference_method, style, style_model, token_padding
 from engine.nodes.image.batch_all import batch_all
 
 CTX = cast(Any, None)  # none of these asks its context for anything
@@ -36,9 +37,28 @@ def test_the_method_rides_on_each_entry_once() -> None:
     assert made.extras == (("guidance", 3.5), ("reference_method", "index"))
 
 
-def test_what_is_not_run_is_refused_in_one_sentence() -> None:
-    with pytest.raises(BadInput, match="“redux”"):
-        style_model(CTX, ModelRef(kind="other", name="redux"))
+def test_a_style_model_adds_words_of_the_picture_as_diffusers_redux_does() -> None:
+    import torch
+    from diffusers.pipelines.flux.modeling_flux import ReduxImageEncoder
+
+    torch.manual_seed(0)
+    redux = ReduxImageEncoder(redux_dim=6, txt_in_features=8)
+    tensors = {name: tensor.detach() for name, tensor in redux.state_dict().items()}
+    ctx = cast(Any, SimpleNamespace(session=SimpleNamespace(other=lambda ref: tensors, fingerprint=lambda ref: "x")))
+    model = style_model(ctx, ModelRef(name="redux"))
+    prompt = (ConditioningEntry(torch.randn(1, 3, 8)),)
+    seen = VisionOutput(torch.zeros(2, 6), torch.randn(2, 5, 6))
+    (made,) = style(ctx, prompt, model, seen, 0.5)
+    assert made.embedding.shape == (1, 3 + 2 * 5, 8)
+    assert torch.equal(made.embedding[:, :3], prompt[0].embedding)
+    assert torch.allclose(made.embedding[0, 8:], 0.5 * redux(seen.hidden).image_embeds[1], atol=1e-6)
+    with pytest.raises(InvalidRequest, match="6 wide and the vision encoder gives 7"):
+        style(ctx, prompt, model, VisionOutput(torch.zeros(1, 7), torch.zeros(1, 5, 7)))
+    with pytest.raises(InvalidRequest, match="can't be set here"):
+        style(ctx, prompt, model, seen, 1.0, "attn_bias")
+    tensors.pop("redux_up.bias")
+    with pytest.raises(InvalidRequest, match="“redux” is no style model"):
+        style(ctx, prompt, model, seen)
 
 
 def test_many_pictures_become_one_batch_of_the_first_size() -> None:

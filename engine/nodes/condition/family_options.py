@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated
 
+from engine.contracts.errors import InvalidRequest
 from engine.contracts.node_schema import Effects
 from engine.contracts.references import ModelRef
 from engine.graph.node import In, NodeContext, node
@@ -13,6 +14,7 @@ from engine.graph.values import (
     Clip,
     ClipVisionOutput,
     Conditioning,
+    ConditioningEntry,
     Image,
     Latent,
     LatentValue,
@@ -21,7 +23,6 @@ from engine.graph.values import (
     Socket,
     Vae,
 )
-from engine.models.denoiser_family import cannot_run
 from engine.nodes.condition.shape import each, with_extra
 from engine.nodes.latent.picture import pixels_of
 
@@ -89,17 +90,18 @@ def edit_by_instruction(
 @node("load.style_model", category="Load", outputs=("style_model",), title="Load style model",
       effects=Effects(parallel_safe=False), search=("StyleModelLoader", "Flux Redux"))  # fmt: skip
 def style_model(
-    ctx: NodeContext, style_model: Annotated[ModelRef, Socket("COMBO"), In(model_kind="other")]
+    ctx: NodeContext, style_model: Annotated[ModelRef, Socket("COMBO"), In(model_kind="ip_adapter")]
 ) -> StyleModel:
     """Load a model that turns what a vision encoder sees into words of a prompt.
 
     style_model: which one
     """
-    raise cannot_run("the style model", style_model.name, "style models")
+    ref = replace(style_model, fingerprint=style_model.fingerprint or ctx.session.fingerprint(style_model))
+    return ModelHandle(replace(ref, kind="ip_adapter"), "flux")
 
 
 @node("condition.style", category="Condition", outputs=("conditioning",), title="Prompt with a picture (style model)",
-      search=("StyleModelApply", "Flux Redux"))  # fmt: skip
+      effects=Effects(parallel_safe=False), search=("StyleModelApply", "Flux Redux"))  # fmt: skip
 def style(
     ctx: NodeContext,
     conditioning: Conditioning,
@@ -108,7 +110,7 @@ def style(
     strength: Annotated[float, In(minimum=0.0, maximum=10.0, step=0.01)] = 1.0,
     strength_type: Annotated[str, In(choices=("multiply", "attn_bias"))] = "multiply",
 ) -> Conditioning:
-    """Add what a picture shows to a prompt, through a style model.
+    """Add what a picture shows to a prompt, through a style model (Flux Redux).
 
     conditioning: the prompt
     style_model: the style model
@@ -116,4 +118,24 @@ def style(
     strength: how much the picture counts
     strength_type: whether the picture's words are scaled, or how much attention they get
     """
-    raise cannot_run("the style model", style_model.weights.name, "style models")
+    if strength_type == "attn_bias":
+        raise InvalidRequest(
+            "how much attention a picture's words get can't be set here", where="strength_type",
+            fix="Set it to multiply, and the strength below 1",
+        )  # fmt: skip
+    import torch
+
+    from engine.families.redux import redux_words
+
+    words = redux_words(ctx.session.other(style_model.weights), vision.hidden, style_model.weights.name)
+
+    def shown(entry: ConditioningEntry) -> ConditioningEntry:
+        if entry.embedding.shape[-1] != words.shape[-1]:
+            raise InvalidRequest(
+                f"the prompt was encoded {entry.embedding.shape[-1]} wide and the style model’s words are "
+                f"{words.shape[-1]}", where="conditioning", fix="Use the text encoders of Flux",
+            )  # fmt: skip
+        pieces = [entry.embedding, *(word[None] * strength for word in words)]
+        return replace(entry, embedding=torch.cat(pieces, dim=1))
+
+    return each(conditioning, shown)
