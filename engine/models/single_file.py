@@ -136,6 +136,8 @@ class FileSource:
         config = self.config(part)
         module = skeleton(self._class(part), config)
         _identities(module, mapped.identity, device, part_dtype(part, config, dtype))
+        for name in mapped.bypassed:
+            module.set_submodule(name, torch.nn.Identity())
         if keep is None and part == FAMILY_PARTS[self.family].denoiser:
             keep = _kept_as_stored(weights, mapped.placements)
         module = fill(

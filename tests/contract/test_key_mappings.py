@@ -352,6 +352,27 @@ def test_every_original_module_of_the_full_model_names_a_module_that_is_there(fa
                     assert stop - start == wanted[f"{placement.target}.weight"][0]
 
 
+def test_an_autoencoder_with_diffusers_early_names_fills_the_same_model() -> None:
+    own = _wanted(config_of("sd15", "base", "vae"))
+    early = dict(zip(("to_q", "to_k", "to_v", "to_out.0"), ("query", "key", "value", "proj_attn"), strict=True))
+    file = {}
+    for key, shape in own.items():
+        late = next((name for name in early if f".attentions.0.{name}." in key), "")
+        file[key.replace(late, early[late]) if late else key] = shape
+    layout = key_map("sd15", "vae", file)
+    assert file.keys() != own.keys()
+    assert sorted(layout.targets()) == sorted(own)
+    assert layout.unused == ()
+
+
+def test_the_mark_of_the_second_editing_model_is_read() -> None:
+    file = original.qwen_image(layers=2)
+    assert not config_for("qwen_image", "transformer", file).get("zero_cond_t")
+    marked = {**file, "__index_timestep_zero__": (0,)}
+    assert config_for("qwen_image", "transformer", marked)["zero_cond_t"] is True
+    assert key_map("qwen_image", "transformer", marked).unused == ()
+
+
 def test_the_scales_of_fp8_weights_are_told_beside_them() -> None:
     file = original.flux(double=1, single=1)
     weight = "single_blocks.0.linear1.weight"

@@ -42,6 +42,23 @@ def place_kl(shapes: Shapes) -> dict[str, tuple[Placement, ...]]:
     return found
 
 
+# What diffusers called the middle's attention before its version 0.18.
+_EARLY = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+def place_diffusers_kl(shapes: Shapes) -> dict[str, tuple[Placement, ...]]:
+    """The placements of an autoencoder that has diffusers' names, early or late."""
+    found: dict[str, tuple[Placement, ...]] = {}
+    for key, shape in shapes.items():
+        module, _, leaf = key.rpartition(".")
+        outer, _, name = module.rpartition(".")
+        late = _EARLY.get(name) if outer.endswith("mid_block.attentions.0") else None
+        linear = ".attentions.0.to_" in key or late is not None
+        target = f"{outer}.{late}.{leaf}" if late else key
+        found[key] = (Placement(target, squeeze=linear and len(shape) > 2 and "to_qkv" not in key),)
+    return found
+
+
 def kl_module(module: str, levels: int) -> str:
     """diffusers' name of one of its modules; "" for a stranger. The decoder counts its levels from the other end."""
     if module in _ENDS:

@@ -38,7 +38,7 @@ _DENOISERS = (
     "input_blocks.0.0.weight", "conv_in.weight", "joint_blocks.0.x_block.attn.qkv.weight",
     "double_blocks.0.img_attn.qkv.weight", "transformer_blocks.0.attn.to_q.weight", "layers.0.feed_forward.w1.weight",
 )  # fmt: skip
-_NO_DENOISERS = ("zero_convs.0.0.weight", "controlnet_cond_embedding.conv_in.weight", "controlnet_blocks.0.weight")
+_CONTROLNETS = ("zero_convs.0.0.weight", "controlnet_cond_embedding.conv_in.weight", "controlnet_blocks.0.weight")
 _VAES = ("decoder.conv_in.weight", "decoder.conv1.weight")
 _TOKENS = "text_model.embeddings.token_embedding.weight"
 _LLM_PREFIXES = ("model.", "model.language_model.", "language_model.model.", "language_model.", "")
@@ -76,11 +76,11 @@ def parts_in(shapes: Shapes, family: str = "") -> Mapping[str, str]:
     """
     heads = _heads(shapes)
     for prefix in _CONTROL_PREFIXES:
-        if f"{prefix}zero_convs.0.0.weight" in shapes or f"{prefix}controlnet_cond_embedding.conv_in.weight" in shapes:
+        if any(prefix + name in shapes for name in _CONTROLNETS):
             return {"controlnet": prefix}
     found: dict[str, str] = {}
     for prefix in DENOISER_PREFIXES:
-        if any(prefix + name in shapes for name in _DENOISERS) and not any(prefix + n in shapes for n in _NO_DENOISERS):
+        if any(prefix + name in shapes for name in _DENOISERS) and not any(prefix + n in shapes for n in _CONTROLNETS):
             unet = f"{prefix}input_blocks.0.0.weight" in shapes or f"{prefix}conv_in.weight" in shapes
             found["unet" if unet else "transformer"] = prefix
             break

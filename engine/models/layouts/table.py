@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.contracts.errors import BadInput, UnknownChoice
 from engine.models.layouts import text
-from engine.models.layouts.autoencoder import place_kl, place_wan
+from engine.models.layouts.autoencoder import place_diffusers_kl, place_kl, place_wan
 from engine.models.layouts.configs import config_of, default_variant
 from engine.models.layouts.denoisers import TRANSFORMERS
 from engine.models.layouts.ldm import place_controlnet, place_unet, unet_modules
@@ -111,7 +111,7 @@ def _place(family: str, part: str, own: Shapes) -> dict[str, tuple[Placement, ..
     if part == "vae":
         if "decoder.middle.0.residual.0.gamma" in own:
             return place_wan(own)
-        return place_kl(own) if "decoder.mid.block_1.conv1.weight" in own else _as_it_is(own)
+        return place_kl(own) if "decoder.mid.block_1.conv1.weight" in own else place_diffusers_kl(own)
     if part == "transformer":
         table = TRANSFORMERS.get(family)
         if table is None:
@@ -132,6 +132,7 @@ def _best(table: Table, own: Shapes) -> dict[str, tuple[Placement, ...]]:
 
 
 def _as_it_is(own: Shapes) -> dict[str, tuple[Placement, ...]]:
+    """diffusers' own U-Nets and ControlNets, of which there are more kinds than there are tables here."""
     return {key: (Placement(key),) for key in own if not IGNORED.search(key)}
 
 

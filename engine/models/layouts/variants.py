@@ -69,6 +69,8 @@ def config_for(family: str, part: str, shapes: Shapes) -> dict[str, Any]:
     if part == "vae" or family in UNETS:
         return config
     layout = key_map(family, part, shapes)
+    if any(key.endswith("__index_timestep_zero__") for key in shapes):
+        config["zero_cond_t"] = True  # ComfyUI's mark of Qwen-Image-Edit 2511, whose reference pictures have time 0
     last: dict[str, int] = {}
     for source, placed in layout.placements.items():
         for placement in placed:
