@@ -27,7 +27,8 @@ from engine.nodes.load.parts import controlnet
 from engine.nodes.sample.k_sampler import k_sampler
 from engine.training.starter.captions import write
 from engine.training.starter.controlnet import unplaced
-from engine.training.starter.judge import look
+from engine.training.starter.palette import COLOURS
+from engine.training.starter.perception import nearest_colour, to_lab
 from engine.training.starter.renderer import random_places, render
 from engine.training.starter.scenes import (
     COLOUR_NAMES,
@@ -50,6 +51,7 @@ SETTINGS: dict[str, Any] = {"steps": 20, "cfg": 2.0, "sampler": "ddim", "schedul
 
 Picture = npt.NDArray[np.float32]
 Lines = npt.NDArray[np.bool_]
+Bytes = npt.NDArray[np.uint8]
 
 GOALS: dict[str, Goal] = {
     "edge_f1_gain": (">=", 0.3),
@@ -191,14 +193,28 @@ def regions(room: Room, count: int) -> dict[str, float]:
         prompts = region(ctx, base, left, x=0.0, width=0.5, base=0.1, feather=32)
         prompts = region(ctx, prompts, other, x=0.5, width=0.5, base=0.1, feather=32)
         made = np.round(room.picture(prompts, negative, 3000 + number) * 255).astype(np.uint8)
-        seen = [figure for figure in look(made)[1] if min(figure.x, 1 - figure.x) > 0.05]
-        sides = [
-            max((f for f in seen if (f.x < 0.5) == here), key=lambda f: f.area, default=None) for here in (True, False)
-        ]
-        right = [side is not None and side.colour == asked for side, asked in zip(sides, (first, second), strict=True)]
+        seen = figure_colours(made)
+        right = [colour == asked for colour, asked in zip(seen, (first, second), strict=True)]
         right_each += sum(right)
         right_both += all(right)
     return {"regions_right_share": right_each / (2 * count), "regions_both_right_share": right_both / count}
+
+
+def figure_colours(picture: Bytes) -> tuple[str, str]:
+    """The colour of what stands in the left and in the right half, by the picture's rim as the ground; "" for nothing.
+
+    The starter's judge takes figures that touch for one, so each half is looked at by itself.
+    """
+    import cv2
+
+    rim = np.concatenate([strip.reshape(-1, 3) for strip in (picture[:5], picture[-5:])])
+    ground = to_lab(np.median(rim, axis=0).reshape(1, 1, 3))
+    found = []
+    for half in (picture[:, : EDGE // 2], picture[:, EDGE // 2 :]):
+        apart = (np.linalg.norm(to_lab(half) - ground, axis=-1) > 20).astype(np.uint8)
+        core = cv2.erode(apart, np.ones((5, 5), np.uint8)) > 0
+        found.append(nearest_colour(np.median(half[core], axis=0), COLOURS) if core.sum() > 60 else "")
+    return found[0], found[1]
 
 
 def zero_weight(room: Room) -> float:
