@@ -14,6 +14,7 @@ from engine.families.controls import Bindings, BoundControl, residuals
 from engine.families.freeu import FreeU, freeu
 from engine.families.guided import Asked, GuidedNetwork
 from engine.families.protocol import BindRequest
+from engine.families.unet_channels import Channels
 from engine.graph.values import ConditioningEntry
 from engine.models.adapters.apply import Weights
 from engine.sampling.flow_space import Space
@@ -64,7 +65,7 @@ class _Inputs:
 class BoundUNet(GuidedNetwork):
     """The UNet with its prompts.
 
-    channels  float32 [B, n, h, w] that stand behind the latent's (in-painting, depth); None for models without
+    channels  gives what stands behind the latent's channels for a prompt; None for models without
     added     gives what a prompt adds beside its tokens, told whether it stands on the negative side
     own       by identity of a prompt, its own network instead (a LoRA for one prompt)
     """
@@ -74,14 +75,14 @@ class BoundUNet(GuidedNetwork):
         network: Network,
         request: BindRequest,
         noise: Space,
-        channels: torch.Tensor | None,
+        channels: Channels | None,
         controls: Bindings,
         added: Callable[[ConditioningEntry, bool], Added] | None = None,
         own: Mapping[int, Network] | None = None,
     ) -> None:
         self._network, self._controls, self._added = network, controls, added
         self._own = own or {}
-        self._channels = None if channels is None else channels.to(network.device, network.dtype)
+        self._channels = channels
         self._batch = request.shape[0]
         self._scale: torch.Tensor | None = None
         width = network.config.time_cond_proj_dim
@@ -116,11 +117,17 @@ class BoundUNet(GuidedNetwork):
         if known is None:
             known = self._prepared[key] = _Inputs(
                 torch.cat([self._whole(entry.embedding) for entry, _ in asked]),
-                None if self._channels is None else torch.cat([self._channels] * len(asked)),
+                self._all_channels(asked),
                 self._all_added(asked),
                 self._controls[id(asked[0][0])],
             )
         return known
+
+    def _all_channels(self, asked: tuple[Asked, ...]) -> torch.Tensor | None:
+        if self._channels is None:
+            return None
+        together = torch.cat([self._channels(entry) for entry, _ in asked])
+        return together.to(self._network.device, self._network.dtype)
 
     def _all_added(self, asked: tuple[Asked, ...]) -> Added | None:
         if self._added is None:

@@ -1,5 +1,7 @@
-"""What SD1, SD2 and SDXL share: CLIP encoders, a UNet with 4, 5 or 9 channels, AutoencoderKL. Each is a file of its own
-that says what differs."""
+"""What SD1, SD2 and SDXL share: CLIP encoders, a UNet, AutoencoderKL. Each is a file of its own that says what differs.
+
+What stands behind the latent's channels (in-painting, depth, a picture to edit) is unet_channels.py's affair.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +21,7 @@ from engine.families.moments import Text, prompt_for
 from engine.families.patched import PatchedParts, no_others
 from engine.families.protocol import BindRequest, Bound, EncodedText
 from engine.families.unet import Added, BoundUNet, Network, freeu_of
+from engine.families.unet_channels import channels_of
 from engine.graph.values import ConditioningEntry, Patch
 from engine.models.adapters.apply import Weights
 from engine.sampling.flow_space import Space
@@ -117,7 +120,8 @@ class UNetFamily(KLAutoencoder):
         weights = self._loras.weights("unet", request.patches)
         network = Network(unet, self._device, self._dtype, weights, freeu_of(request))
         controls = bound_controls(request, network, self._others)
-        channels = self._channels(unet, request)
+        scaling = float(self._parts("vae").config.scaling_factor) if int(unet.config.in_channels) == 8 else 1.0
+        channels = channels_of(unet, request, self, scaling, self._title)
         own = self._own_networks(network, request)
         return BoundUNet(network, request, noise, channels, controls, self._added(request, unet.config), own)
 
@@ -142,29 +146,6 @@ class UNetFamily(KLAutoencoder):
     def _added(self, request: BindRequest, config: Any) -> Callable[[ConditioningEntry, bool], Added] | None:
         """What a prompt adds beside its tokens; None for families whose UNet reads tokens only."""
         return None
-
-    def _channels(self, unet: Any, request: BindRequest) -> torch.Tensor | None:
-        batch = request.shape[0]
-        channels = int(unet.config.in_channels)
-        if channels == request.shape[1]:
-            if request.inpaint is not None:
-                raise InvalidRequest(
-                    f"{self._title} is not an in-painting model: it has no channels for a masked picture",
-                    where="latent", fix="Use “Set noise mask” with it, or load a 9-channel in-painting model",
-                )  # fmt: skip
-            return None
-        mask, masked = request.inpaint or self._nothing_kept(request.shape)
-        pieces = [
-            piece.to(self._device, torch.float32).expand(batch, -1, -1, -1) if piece.shape[0] == 1 else piece
-            for piece in (mask, masked)
-        ]
-        return torch.cat(pieces, dim=1)
-
-    def _nothing_kept(self, shape: tuple[int, int, int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        # An in-painting model asked for a whole new picture: everything is masked, the kept picture is grey.
-        factor = self.latent_space.factor
-        grey = torch.zeros(1, 3, shape[2] * factor, shape[3] * factor)
-        return torch.ones(1, 1, shape[2], shape[3]), self.encode(grey)
 
     def meta_inputs(self, shape: tuple[int, int, int, int]) -> Mapping[str, tuple[int, ...]]:
         unet, tokenizer = self._parts("unet"), self._parts(self.clips[-1].tokenizer)

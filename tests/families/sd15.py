@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ def tiny(folder: Path) -> Path:
 
     write_tiny_sd15(folder)
     write_tiny_sd15(folder / "inpaint", channels=9)
+    write_tiny_sd15(folder / "edit", channels=8)
     unet = room.load_module(folder / "unet", "diffusers", "UNet2DConditionModel", torch.float32)
     net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(4, 4, 8, 8))
     room.lively(net).save_pretrained(folder / "nets" / "edges")
@@ -35,6 +37,7 @@ def cases(folder: Path) -> list[Case]:
     return [
         *room.standard_cases(folder, "sd15", PIPELINES, SETTINGS),
         inpaint_case(folder / "inpaint", "sd15", PIPELINES["inpaint"], SETTINGS),
+        edit_case(folder / "edit"),
         control_case(folder, "sd15", "StableDiffusionControlNetPipeline", SETTINGS),
     ]
 
@@ -92,3 +95,32 @@ def controlled(tiny: Tiny, handle: ControlHandle, strength: float, settings: Our
     positive, negative = room.prompts(tiny, settings)
     positive, negative = control_pair(tiny.ctx, positive, negative, handle, room.picture(), strength)
     return room.sampled(tiny, positive, negative, empty(tiny.ctx, room.EDGE, room.EDGE, 1), settings)
+
+
+def edit_case(folder: Path) -> Case:
+    """Instruct-Pix2Pix: guided towards the words by 5 and towards the picture by 1.5."""
+    towards = 1.5
+
+    def ours(dtype: torch.dtype) -> Picture:
+        from engine.nodes.condition.family_options import edit_by_instruction
+        from engine.nodes.latent.picture import decode_image
+        from engine.nodes.sample.k_sampler import run_plan
+        from engine.sampling.loop import SamplePlan
+
+        tiny = room.opened(folder, "sd15", dtype)
+        model, _, vae = tiny.handles()
+        positive, nothing = room.prompts(tiny, SETTINGS)
+        words, picture, latent = edit_by_instruction(tiny.ctx, positive, nothing, vae, room.picture())
+        latent = replace(latent, space="any")  # made anew, not from the picture
+        plan = SamplePlan(
+            words, nothing, room.seed(), SETTINGS.steps, SETTINGS.cfg, SETTINGS.sampler, SETTINGS.scheduler,
+            style="dual", middle=picture, cfg_2=towards,
+        )  # fmt: skip
+        return decode_image(tiny.ctx, vae, run_plan(tiny.ctx, model, latent, plan)[0])
+
+    def reference(dtype: torch.dtype) -> Picture:
+        tiny = room.opened(folder, "sd15", dtype)
+        more = {"image": room.as_tensor(room.picture()), "image_guidance_scale": towards}
+        return room.run_pipeline(tiny, "StableDiffusionInstructPix2PixPipeline", "edit", SETTINGS, more=more)
+
+    return Case("edit by instruction", ours, reference)

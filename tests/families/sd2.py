@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from tests.benchmarks.tiny_models import SCHEDULER
 from tests.families import room
-from tests.families.room import Case, Ours
+from tests.families.room import Case, Ours, Picture
 from tests.families.sd15 import PIPELINES, control_case, inpaint_case
 
 SETTINGS = Ours(sampler="ddim")
@@ -19,6 +20,7 @@ def tiny(folder: Path) -> Path:
 
     write(folder)
     write(folder / "inpaint", channels=9)
+    write(folder / "depth", channels=5)
     unet = room.load_module(folder / "unet", "diffusers", "UNet2DConditionModel", torch.float32)
     net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(4, 4, 8, 8))
     room.lively(net).save_pretrained(folder / "nets" / "edges")
@@ -45,5 +47,33 @@ def cases(folder: Path) -> list[Case]:
     return [
         *room.standard_cases(folder, "sd2", PIPELINES, SETTINGS),
         inpaint_case(folder / "inpaint", "sd2", PIPELINES["inpaint"], SETTINGS),
+        depth_case(folder / "depth"),
         control_case(folder, "sd2", "StableDiffusionControlNetPipeline", SETTINGS),
     ]
+
+
+def depth_case(folder: Path) -> Case:
+    """A picture made anew over its depths."""
+
+    def ours(dtype: torch.dtype) -> Picture:
+        from engine.nodes.condition.depth_model import depth_model
+        from engine.nodes.latent.picture import encode_image
+
+        made = room.opened(folder, "sd2", dtype)
+        positive, negative = depth_model(made.ctx, *room.prompts(made, SETTINGS), depths())
+        latent = encode_image(made.ctx, made.handles()[2], room.picture())
+        return room.sampled(made, positive, negative, latent, SETTINGS, room.STRENGTH)
+
+    def reference(dtype: torch.dtype) -> Picture:
+        made = room.opened(folder, "sd2", dtype)
+        shown = {"depth_map": torch.from_numpy(depths()[..., 0])}
+        parts = {"depth_estimator": None, "feature_extractor": None}
+        return room.run_pipeline(
+            made, "StableDiffusionDepth2ImgPipeline", "img2img", SETTINGS, room.STRENGTH, shown, parts
+        )
+
+    return Case("img2img, depth", ours, reference)
+
+
+def depths() -> Picture:
+    return np.repeat(room.picture(seed=8)[..., :1], 3, axis=-1)
