@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 
 from engine.contracts.errors import InvalidRequest, MissingModel
+from engine.control.regions import attention_mask, covered_tokens
+from engine.families.entities import entity_words
 from engine.families.flow_transformer import Denoiser, FlowFamily, Text, packed, position_ids, unpacked
 from engine.families.flux_controls import FluxControls
 from engine.families.moments import moments, prompt_for
@@ -24,6 +26,7 @@ from engine.families.protocol import BindRequest, EncodedText
 from engine.families.t5_text import padding, t5_embedding, t5_tokens
 from engine.families.wordings import joined, notes_on
 from engine.graph.values import ConditioningEntry, Patch
+from engine.models.adapters.apply import Weights
 
 USUAL_GUIDANCE = 3.5
 STRONG_GUIDANCE = 30.0  # what Fill, Canny and Depth were distilled around
@@ -107,6 +110,11 @@ class BoundPacked:
     def __init__(self, family: FlowFamily, request: BindRequest) -> None:
         self._module = family._parts("transformer")
         self._weights = family.weights("transformer", request.patches)
+        self._own_weights: dict[int, Weights] = {}  # of prompts with LoRAs of their own
+        for entry in (*request.positive, *request.negative, *request.middle):
+            own = dict(entry.extras).get("patches", ())
+            if own:
+                self._own_weights[id(entry)] = family.weights("transformer", (*request.patches, *own))
         self._device, self._dtype = family._device, family._dtype
         self._request = request
         self._words: dict[int, dict[str, Any]] = {}
@@ -130,11 +138,13 @@ class BoundPacked:
             tokens = torch.cat([tokens, behind[0]], dim=1)
             ids = torch.cat([ids, behind[1]])
         asked = {
-            "hidden_states": tokens, "timestep": timestep.to(x.device).expand(x.shape[0]).to(self._dtype) / 1000,
+            "hidden_states": tokens, "timestep": (timestep.to(x.device) / 1000).expand(x.shape[0]).to(self._dtype),
             "img_ids": ids, **self._said(entry, x.shape[0]),
         }  # fmt: skip
         asked |= self.controlled(entry, fraction, asked, tokens.shape[1] - count)
-        output: torch.Tensor = run(self._module, self._weights, return_dict=False, **asked)[0]
+        asked |= self.attention(entry, tokens.shape[1])
+        weights = self._own_weights.get(id(entry), self._weights)
+        output: torch.Tensor = run(self._module, weights, return_dict=False, **asked)[0]
         return unpacked(output[:, :count], x.shape[2], x.shape[3]).float()
 
     def said(self, entry: ConditioningEntry, batch: int) -> dict[str, Any]:
@@ -147,10 +157,20 @@ class BoundPacked:
         """What controls say to it."""
         return {}
 
+    def attention(self, entry: ConditioningEntry, tokens: int) -> dict[str, Any]:
+        """Who sees whom, where prompts belong to places. Raises InvalidRequest for a model that can't be told."""
+        if dict(entry.extras).get("regions"):
+            raise InvalidRequest(
+                "this model can't be told which place reads which words", where="entity",
+                fix="Use “Region” instead, or a Flux or Qwen-Image model",
+            )  # fmt: skip
+        return {}
+
     def _said(self, entry: ConditioningEntry, batch: int) -> dict[str, Any]:
         known = self._words.get(id(entry))
         if known is None:
-            words = entry.embedding.to(self._device, self._dtype).expand(batch, -1, -1)
+            listed = [embedding for embedding, _ in dict(entry.extras).get("regions", ())]
+            words = torch.cat([*listed, entry.embedding], dim=1).to(self._device, self._dtype).expand(batch, -1, -1)
             zeros = torch.zeros(words.shape[1], 3, device=self._device, dtype=self._dtype)
             known = {"encoder_hidden_states": words, "txt_ids": zeros, **self.said(entry, batch)}
             self._words[id(entry)] = known
@@ -224,6 +244,7 @@ class BoundFlux(BoundPacked):
         self._guided = bool(config.guidance_embeds)
         self._usual = USUAL_GUIDANCE if self._beside is None else STRONG_GUIDANCE
         self._depths = (len(self._module.transformer_blocks), len(self._module.single_transformer_blocks))
+        self._seen: dict[int, torch.Tensor] = {}
         self._controls = FluxControls(
             request, family._others, family.encode, family.latent_space.factor, int(config.joint_attention_dim),
             self._device, self._dtype,
@@ -236,12 +257,41 @@ class BoundFlux(BoundPacked):
         if self._guided:
             scale = self.extra(entry, "guidance")
             guidance = torch.full([batch], self._usual if scale is None else float(scale), device=self._device)
-        return {"pooled_projections": pooled, "guidance": guidance}
+        return {"pooled_projections": pooled, "guidance": guidance, **self._entities(entry, batch)}
+
+    def _entities(self, entry: ConditioningEntry, batch: int) -> dict[str, Any]:
+        """What the prompts of regions (EliGen) change: they stand before the whole picture's, which has no positions."""
+        regions = dict(entry.extras).get("regions", ())
+        if not regions:
+            return {}
+        behind = self._behind(entry)
+        words, mask = entity_words(
+            regions, entry, self._request.shape, 0 if behind is None else behind[0].shape[1]
+        )  # fmt: skip
+        return {
+            "encoder_hidden_states": words.to(self._device, self._dtype).expand(batch, -1, -1),
+            "txt_ids": torch.zeros(words.shape[1], 3, device=self._device, dtype=self._dtype),
+            "joint_attention_kwargs": {"attention_mask": mask[None, None].to(self._device)},
+        }
 
     def controlled(
         self, entry: ConditioningEntry, fraction: float, asked: Mapping[str, Any], extra: int
     ) -> dict[str, Any]:
         return self._controls.residuals(entry, fraction, self._depths, extra, asked)
+
+    def attention(self, entry: ConditioningEntry, tokens: int) -> dict[str, Any]:
+        """EliGen's mask (2501.01097): an entity's words and its place see each other; references are no entity's."""
+        regions = dict(entry.extras).get("regions", ())
+        if not regions:
+            return {}
+        if id(entry) not in self._seen:
+            _, _, rows, columns = self._request.shape
+            covered = covered_tokens([mask for _, mask in regions], rows // 2, columns // 2)
+            covered = F.pad(covered, (0, tokens - covered.shape[1]))
+            lengths = [embedding.shape[1] for embedding, _ in regions]
+            mask = attention_mask([*lengths, entry.embedding.shape[1]], covered)
+            self._seen[id(entry)] = mask[None, None].to(self._device)
+        return {"joint_attention_kwargs": {"attention_mask": self._seen[id(entry)]}}
 
 
 def _beside(family: FlowFamily, request: BindRequest, channels: int) -> torch.Tensor | None:

@@ -19,6 +19,7 @@ from engine.graph.values import ControlHandle, LatentValue, Patch
 from engine.nodes.condition.family_options import edit_by_instruction, reference_method, token_padding
 from engine.nodes.condition.flux import encode_text_flux
 from engine.nodes.condition.inpaint import inpaint_model
+from engine.nodes.condition.region import entity
 from engine.nodes.condition.shape import guidance, reference_latent, set_area_fraction
 from engine.nodes.condition.text import encode_text
 from engine.nodes.control.apply import control, control_type
@@ -166,11 +167,28 @@ def test_a_prompt_with_an_area_holds_there_only(dev: room.Tiny) -> None:
     assert torch.allclose(mixed[..., 4:], sampled(dev, words(dev, "blue"), steps=1)[..., 4:], atol=1e-6)
 
 
+def test_an_entitys_words_act_where_it_stands(dev: room.Tiny) -> None:
+    """In one step: the masked place changes most, and an entity that stands nowhere changes nothing."""
+    here = np.zeros((1, EDGE, EDGE), np.float32)
+    here[:, :, EDGE // 2 :] = 1.0
+    plain = sampled(dev, steps=1)
+    placed = sampled(dev, entity(dev.ctx, words(dev), words(dev, "green"), here), steps=1)
+    change = (placed - plain).abs().mean(dim=(0, 1, 2))
+    assert float(change[4:].mean()) > 2 * float(change[:4].mean())
+    nowhere = entity(dev.ctx, words(dev), words(dev, "green"), np.zeros_like(here))
+    assert torch.allclose(sampled(dev, nowhere, steps=1), plain, atol=1e-5)
+    shown = reference_latent(dev.ctx, nowhere, encoded(dev))
+    without = reference_latent(dev.ctx, words(dev), encoded(dev))
+    assert torch.allclose(sampled(dev, shown, steps=1), sampled(dev, without, steps=1), atol=1e-5)
+
+
 def test_chroma_leaves_its_padding_away(tmp_path: Path) -> None:
     tiny = room.Tiny(chroma.tiny(tmp_path), "chroma")
     entry = words(tiny, "a red circle")[0]
     assert entry.embedding.shape == (1, 5, flux.WIDTH)  # three words, the end, and one token of padding
     assert entry.pooled is None
+    with refused("can't be told which place"):
+        sampled(tiny, entity(tiny.ctx, (entry,), (entry,), np.ones((1, EDGE, EDGE), np.float32)))
 
 
 # Sampling through the nodes -------------------------------------------------------------------------------------------
@@ -253,6 +271,8 @@ def test_a_lora_acts_and_leaves_nothing_behind(folder: Path) -> None:
     with_it = sampled(tiny, model=replace(tiny.handles()[0], patches=(patch,)))
     assert float((with_it - before).abs().max()) > 1e-3
     assert torch.equal(sampled(tiny), before)
+    own = tuple(replace(entry, extras=(*entry.extras, ("patches", (patch,)))) for entry in words(tiny))
+    assert torch.equal(sampled(tiny, own), with_it)  # a LoRA of the one prompt there is
 
 
 def test_previews_are_pictures_of_sixteen_channels(dev: room.Tiny) -> None:
