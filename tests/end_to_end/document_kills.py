@@ -2,8 +2,8 @@
 
     python -m tests.end_to_end.document_kills ROUNDS SEED FOLDER      prints one JSON object of figures
 
-The child edits as fast as a person drags, and tells on a pipe the number and time of each edit that was done. The parent
-kills it and opens the session again: every edit older than a second must be there, and nothing in between be missing.
+The child edits as fast as a person drags, and tells on a pipe the number and time of each edit that was done. The
+parent kills it and opens the session again: every edit older than a second must be there, with none missing before.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ def one_round(folder: Path, lives: float) -> tuple[int, int]:
         os.close(read)
         try:
             work(folder, write)
-        except BaseException:
+        finally:
             traceback.print_exc()
-        os._exit(70)
+            os._exit(70)
     os.close(write)
     time.sleep(lives)
     os.kill(child, signal.SIGKILL)
@@ -109,4 +109,4 @@ def main(rounds: int, seed: int, folder: Path) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))))
+    sys.stdout.write(json.dumps(main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))))
