@@ -330,7 +330,7 @@ class Acts:
 
     def bookmark(self) -> None:
         centre = self.view.centre()
-        bookmarks = self.document.content.head.bookmarks
+        bookmarks = self.document.content.bookmarks
         mark = Bookmark(
             name=f"View {len(bookmarks) + 1}", centre=(centre.x(), centre.y()), scale=self.view.scale_factor,
             level=self.document.level,

@@ -53,7 +53,7 @@ class Crumbs(QFrame):
         """The name of a level as it is read."""
         content = self._document.content
         if not level:
-            return content.head.name or "Workflow"
+            return content.top.name or "Workflow"
         graph = content.graphs[self._document.graph_at(level[:-1])]
         node = graph.nodes[level[-1]]
         head = content.subgraphs.get(node.type.removeprefix(SUBGRAPH))

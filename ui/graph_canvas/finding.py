@@ -154,7 +154,7 @@ class Finding:
 
     def find(self) -> None:
         """Ctrl+F: nodes, frames and bookmarks of this workflow by name."""
-        rows = [Choice(m.name, "bookmark", value=m) for m in self.document.content.head.bookmarks]
+        rows = [Choice(m.name, "bookmark", value=m) for m in self.document.content.bookmarks]
         rows += [Choice(g.title or "Frame", "frame", value=g) for g in self.document.groups]
         rows += [
             Choice(item.title, item.schema.category, _kind(item.schema), value=name)

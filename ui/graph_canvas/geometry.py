@@ -24,7 +24,7 @@ NOTE_WIDTH, NOTE_HEIGHT = 280.0, 160.0
 GRID = 20.0
 
 REROUTE, NOTE = "utility.reroute", "utility.note"
-_PICTURES = frozenset({"IMAGE", "MASK", "LATENT", "VIDEO"})
+_PICTURES = frozenset({"IMAGE", "MASK", "VIDEO"})
 
 RowKind = Literal["slot", "value", "text"]
 
@@ -100,6 +100,13 @@ def _numbered(name: str, inputs: Mapping[str, InputValue]) -> tuple[str, ...]:
     return tuple(f"{name}{index}" for index in range(max(given, default=-1) + 2))
 
 
+def shows_preview(schema: NodeSchema) -> bool:
+    """Whether a node has room for a picture: it makes or keeps one, or draws for long enough to look on."""
+    made = schema.effects.dear and any(o.type == "LATENT" for o in schema.outputs)
+    kept = schema.effects.output and any(i.type in _PICTURES for i in schema.inputs)
+    return made or kept or any(o.type in _PICTURES for o in schema.outputs)
+
+
 def is_value(item: InputSchema) -> bool:
     """Whether an input is edited on the node, rather than only linked."""
     return not item.link_only and set(item.type.split("|")) <= WIDGET_TYPES
@@ -133,7 +140,7 @@ def _layout(
         rows.append(Row("slot", y, ROW, taken[0] if taken else "", given, taken[1] if taken else None))
         y += ROW
     tall = [name for name, item in values if item.multiline]
-    preview = any(o.type in _PICTURES for o in outputs) or schema.effects.output
+    preview = shows_preview(schema)
     plain = y + GAP + sum(TEXT_ROW if item.multiline else ROW for _, item in values) + (PREVIEW if preview else 0) + GAP
     # What a person makes the node taller by goes to its prompts, else to its preview.
     extra = max(0.0, size[1] - plain) if size else 0.0

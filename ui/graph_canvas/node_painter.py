@@ -106,7 +106,19 @@ class NodePainter:
             else:
                 self._value(painter, node, layout, row, row.input in linked)
         if layout.preview is not None:
-            painter.fillRect(QRectF(*layout.preview), self.paper)
+            self._no_picture_yet(painter, QRectF(*layout.preview))
+
+    def _no_picture_yet(self, painter: QPainter, area: QRectF) -> None:
+        """The room for a picture, with hills and a sun in the faintest line."""
+        painter.fillRect(area, self.paper)
+        if min(area.width(), area.height()) < 40:
+            return
+        x, y = area.center().x(), area.center().y()
+        path = QPainterPath(QPointF(x - 16, y + 10))
+        for dx, dy in ((-6, -2), (0, 5), (6, -6), (16, 10), (-16, 10)):
+            path.lineTo(x + dx, y + dy)
+        path.addEllipse(QPointF(x - 9, y - 9), 3, 3)
+        painter.strokePath(path, QPen(self.line, 1.6))
 
     def _fold(self, painter: QPainter, collapsed: bool) -> None:
         """The triangle that collapses the node."""

@@ -27,6 +27,7 @@ NEAR, FAR = 0.45, 0.18
 READABLE = 0.3  # below it a title would be smaller than 5 pixels
 FRESH_PICTURES = 4  # new node pictures in one frame while zooming; the others come when it rests
 FRESH_PIXELS = 600_000  # and no more than these many pixels of them
+STRIP = 64  # pixels: of an area thinner than this only parts of wires are painted
 DOTS = 40.0  # scene pixels between the dots of the ground
 Band = Literal["near", "middle", "far"]
 
@@ -84,6 +85,10 @@ class FramePainter:
             return False
         return self._paint_near(painter, items, transform, scale, ratio, moving)
 
+    def rest(self, scale: float, ratio: float) -> None:
+        """A zoom has ended: pictures of other scales will not be seen again."""
+        self.pictures.keep_only(scale, ratio)
+
     # ---- ground and wires
 
     def _ground(self, painter: QPainter, transform: QTransform, area: QRectF, scale: float) -> None:
@@ -106,9 +111,10 @@ class FramePainter:
 
     def _wires(self, painter: QPainter, area: QRectF, scale: float) -> None:
         table = self.scene.table
-        rows = table.crossing(area, 3.0 + 2.0 / scale)
+        rows, spans = table.crossing(area, 3.0 + 2.0 / scale)
         if not len(rows):
             return
+        thin = min(area.width(), area.height()) * scale < STRIP
         kinds = table.kind_of_rows(rows)
         near = scale >= NEAR
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, near)
@@ -129,7 +135,7 @@ class FramePainter:
             if number != last:
                 painter.setPen(self._wire_pen(table.kinds[number], scale, 2.2))
                 last = number
-            painter.drawPath(table.path(row))
+            painter.drawPath(table.part(row, *spans[index].tolist()) if thin else table.path(row))
         for row in lit:
             wire = table.wires[row]
             strong = wire == self.lit_wire
@@ -153,8 +159,8 @@ class FramePainter:
         self, painter: QPainter, items: Sequence[NodeItem], transform: QTransform, scale: float, ratio: float, moving: bool
     ) -> bool:
         fresh, pixels, stale = 0, 0.0, False
-        states, previews, selected = self.scene.states, self.scene.previews, self.scene.selected
-        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+        states, selected = self.scene.states, self.scene.selected
+        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, not moving)
         for item in items:
             name = item.node.id
             stamp: Stamp = (scale, ratio, item.version)
@@ -177,13 +183,12 @@ class FramePainter:
                 place = transform.map(QPointF(x - MARGIN, y - MARGIN))
                 painter.setWorldTransform(_PLAIN)
                 painter.drawPixmap(QPointF(_whole(place.x(), ratio), _whole(place.y(), ratio)), picture)
-            state, preview = states.get(name), previews.get(name)
-            if preview is not None or state is not None or name in selected or name == self.hovered:
+            state = states.get(name)
+            running = state is not None and state.kind == "running"
+            if running or name in selected or name == self.hovered:
                 painter.setWorldTransform(transform)
                 painter.translate(x, y)
-                if preview is not None:
-                    paint_preview(painter, item, preview, scale * ratio)
-                if state is not None:
+                if running and state is not None:
                     paint_state(painter, item, state, self.nodes)
                 self._ring(painter, item, name in selected)
             if fade:
@@ -196,6 +201,12 @@ class FramePainter:
         links = item.links()
         vanished = item.schema.origin == "placeholder"
         self.nodes.paint(painter, item.node, item.schema, item.layout, links, item.title, vanished)
+        preview, state = self.scene.previews.get(item.node.id), self.scene.states.get(item.node.id)
+        if preview is not None:
+            painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+            paint_preview(painter, item, preview, scale * ratio)
+        if state is not None and state.kind != "running":  # what does not change at each step is part of the picture
+            paint_state(painter, item, state, self.nodes)
         painter.end()
         return pixmap
 
@@ -221,21 +232,19 @@ class FramePainter:
             painter.drawPixmap(place, self._sprite(item, scale, ratio))
         if scale >= READABLE:
             self._titles(painter, items, scale, dx, dy)
-        states, selected = self.scene.states, self.scene.selected
-        if states or selected or self.faded:
-            painter.setWorldTransform(transform)
-            painter.setBrush(Qt.BrushStyle.NoBrush)
-            for item in items:
-                name = item.node.id
-                if name in selected:
-                    painter.setPen(QPen(self.accent, 2.0 / scale))
-                    painter.drawRect(item.rect())
-                state = states.get(name)
-                if state is not None:
-                    painter.translate(*item.corner)
-                    paint_state(painter, item, state, self.nodes, words=False)
-                    painter.translate(-item.corner[0], -item.corner[1])
         painter.setWorldTransform(transform)
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        states, selected = self.scene.states, self.scene.selected
+        for item in items if states or selected else ():
+            name = item.node.id
+            if name in selected:
+                painter.setPen(QPen(self.accent, 2.0 / scale))
+                painter.drawRect(item.rect())
+            state = states.get(name)
+            if state is not None and state.kind in {"running", "failed"}:
+                painter.translate(*item.corner)
+                paint_state(painter, item, state, self.nodes, words=False)
+                painter.translate(-item.corner[0], -item.corner[1])
 
     def _titles(self, painter: QPainter, items: Sequence[NodeItem], scale: float, dx: float, dy: float) -> None:
         font = QFont(self.nodes.title_font)

@@ -46,6 +46,11 @@ class PixmapCache:
         if found is not None:
             self.used -= _bytes(found[1])
 
+    def keep_only(self, scale: float, ratio: float) -> None:
+        """Drop the pictures made for another scale."""
+        for name in [name for name, (stamp, _) in self._kept.items() if stamp[:2] != (scale, ratio)]:
+            self.drop(name)
+
     def clear(self) -> None:
         self._kept.clear()
         self.used = 0

@@ -156,7 +156,7 @@ class GraphScene(QGraphicsScene):
         stale: list[QRectF] = []
         table = self.table
         if change.removed or change.rewired:
-            for wire in [w for name in change.removed | change.rewired for w in table.touching(name)]:
+            for wire in {w for name in change.removed | change.rewired for w in table.touching(name)}:
                 stale.append(bounds_of(*table.ends(table.rows[wire])))
                 table.remove(wire)
         wires: set[Wire] = set()
@@ -291,10 +291,15 @@ class GraphScene(QGraphicsScene):
         """What a run says of a node of the open level."""
         if self.states.get(name, IDLE) == state:
             return
+        before = self.states.get(name, IDLE)
         self.states[name] = state
-        self.touch_node(name)
+        self.touch_node(name, anew=state.kind != before.kind or state.kind != "running")
 
     def clear_states(self) -> None:
+        for name in self.states:
+            item = self.items_by_id.get(name)
+            if item is not None:
+                item.version += 1
         self.states.clear()
         self._touch_all()
 
@@ -303,12 +308,13 @@ class GraphScene(QGraphicsScene):
             self.previews.pop(name, None)
         else:
             self.previews[name] = image
-        self.touch_node(name)
+        self.touch_node(name, anew=True)
 
-    def touch_node(self, name: str) -> None:
-        """Paint a node again: what floats over its picture changed."""
+    def touch_node(self, name: str, *, anew: bool = False) -> None:
+        """Show a node again; `anew`: its picture is out of date, else only what floats over it changed."""
         item = self.items_by_id.get(name)
         if item is not None:
+            item.version += anew
             self.dirty.emit(item.sceneBoundingRect())
 
     def _touch(self, areas: list[QRectF]) -> None:

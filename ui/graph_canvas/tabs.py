@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import Signal, Slot
+from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QTabBar
 
 from ui.widgets.basics import IconButton, Panel, describe
@@ -25,7 +25,6 @@ class Tabs(Panel):
         row = Row(self, spacing=0.5, margins=(1, 0.5, 1, 0))
         self.bar = QTabBar()
         self.bar.setExpanding(False)
-        self.bar.setTabsClosable(True)
         self.bar.setDrawBase(False)
         self.bar.setUsesScrollButtons(True)
         describe(self.bar, "Open workflows", "The workflows that are open; arrow keys go from one to the next.")
@@ -35,7 +34,6 @@ class Tabs(Panel):
         row.addStretch(1)
         self.new.clicked.connect(self.new_wanted)
         self.bar.currentChanged.connect(self._changed)
-        self.bar.tabCloseRequested.connect(self.close_wanted)
 
     def show_tabs(self, tabs: Sequence[tuple[str, bool]], current: int) -> None:
         """(title, whether it has changes) of each, and which is in front."""
@@ -43,11 +41,25 @@ class Tabs(Panel):
         while self.bar.count() > len(tabs):
             self.bar.removeTab(self.bar.count() - 1)
         while self.bar.count() < len(tabs):
-            self.bar.addTab("")
+            self._add()
         self.mark(tabs)
         if current >= 0:
             self.bar.setCurrentIndex(current)
         self.bar.blockSignals(False)
+
+    def _add(self) -> None:
+        index = self.bar.addTab("")
+        cross = IconButton("x", "Close workflow", "Close this workflow.", shortcut="Ctrl+W", size=14)
+        cross.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # the tabs themselves are walked; Ctrl+W closes
+        cross.clicked.connect(self._cross)
+        self.bar.setTabButton(index, QTabBar.ButtonPosition.RightSide, cross)
+
+    @Slot()
+    def _cross(self) -> None:
+        for index in range(self.bar.count()):
+            if self.bar.tabButton(index, QTabBar.ButtonPosition.RightSide) is self.sender():
+                self.close_wanted.emit(index)
+                return
 
     def mark(self, tabs: Sequence[tuple[str, bool]]) -> None:
         for index, (title, changed) in enumerate(tabs[: self.bar.count()]):

@@ -197,6 +197,7 @@ class GraphView(QGraphicsView):
     @Slot()
     def _settle(self) -> None:
         self._moving = False
+        self.frames.rest(self.scale_factor, self.devicePixelRatioF())
         self.viewport().update()
 
     @Slot(QRectF)

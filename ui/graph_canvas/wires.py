@@ -119,12 +119,12 @@ class WireTable:
         )  # fmt: skip
         return np.flatnonzero(inside)
 
-    def crossing(self, area: QRectF, width: float) -> NDArray[np.intp]:
-        """As `visible`, but only those whose curve, `width` wide, does run through `area`. Worth its price where
-        painting is dear: a stroke costs as much when all of it is clipped away."""
+    def crossing(self, area: QRectF, width: float) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """As `visible`, but only the wires whose curve, `width` wide, does run through `area`; and [n, 2] from where to
+        where on its way (0..1) each may be inside. Stroking costs as much where all of it is clipped away."""
         rows = self.visible(area)
         if not len(rows) or len(rows) > _PRECISE:
-            return rows
+            return rows, np.tile(np.array([0.0, 1.0]), (len(rows), 1))
         points = sampled(self._ends[rows])
         start, end = points[:, :-1], points[:, 1:]
         low, high = np.minimum(start, end) - width, np.maximum(start, end) + width
@@ -132,7 +132,12 @@ class WireTable:
             (low[..., 0] <= area.right()) & (high[..., 0] >= area.left())
             & (low[..., 1] <= area.bottom()) & (high[..., 1] >= area.top())
         )  # fmt: skip
-        return rows[inside.any(axis=1)]
+        there = inside.any(axis=1)
+        inside = inside[there]
+        parts = _SAMPLES - 1
+        first = np.maximum(inside.argmax(axis=1) - 1, 0) / parts
+        last = np.minimum(parts - inside[:, ::-1].argmax(axis=1) + 1, parts) / parts
+        return rows[there], np.stack([first, last], axis=1)
 
     def all_rows(self) -> NDArray[np.intp]:
         return np.array(sorted(self.wires), np.intp)
@@ -183,6 +188,10 @@ class WireTable:
             found = self._paths[row] = wire_path(*self.ends(row))
         return found
 
+    def part(self, row: int, first: float, last: float) -> QPainterPath:
+        """The curve of one wire from `first` to `last` on its way (0..1): exactly that part of `path`."""
+        return part_of(self.ends(row), first, last)
+
     def lines(self, rows: NDArray[np.intp]) -> Mapping[str, NDArray[np.float64]]:
         """Socket type → [n, 4] of the wires of that type among `rows`."""
         kinds = self._kind[rows]
@@ -221,6 +230,27 @@ def wire_path(x0: float, y0: float, x1: float, y1: float) -> QPainterPath:
     path = QPainterPath()
     path.moveTo(x0, y0)
     path.cubicTo(x0 + reach, y0, x1 - reach, y1, x1, y1)
+    return path
+
+
+def part_of(ends: Ends, first: float, last: float) -> QPainterPath:
+    """A part of a wire's curve, by de Casteljau's blossom: control points at (f,f,f), (f,f,l), (f,l,l), (l,l,l)."""
+    x0, y0, x1, y1 = ends
+    reach = _bend(x0, y0, x1, y1)
+    xs, ys = (x0, x0 + reach, x1 - reach, x1), (y0, y0, y1, y1)
+
+    def blossom(p: tuple[float, float, float, float], a: float, b: float, c: float) -> float:
+        first_two = [p[i] + (p[i + 1] - p[i]) * a for i in range(3)]
+        middle = [first_two[i] + (first_two[i + 1] - first_two[i]) * b for i in range(2)]
+        return middle[0] + (middle[1] - middle[0]) * c
+
+    f, g = first, last
+    path = QPainterPath()
+    path.moveTo(blossom(xs, f, f, f), blossom(ys, f, f, f))
+    path.cubicTo(
+        blossom(xs, f, f, g), blossom(ys, f, f, g), blossom(xs, f, g, g), blossom(ys, f, g, g),
+        blossom(xs, g, g, g), blossom(ys, g, g, g),
+    )  # fmt: skip
     return path
 
 

@@ -106,6 +106,7 @@ class GraphWorkspace(Workspace):
     def _show_tabs(self) -> None:
         """Bring tabs and canvases in step with the open workflows."""
         workflows = self._app.workflows
+        self.bar.setParent(self)  # it floats in the canvas in front, below that one's lists
         for tab_id in [name for name in self.pages if all(tab.id != name for tab in workflows.tabs)]:
             canvas = self.pages.pop(tab_id)[0]
             self.runs.forget(canvas)
@@ -120,6 +121,8 @@ class GraphWorkspace(Workspace):
         page = self.current
         self.stack.setCurrentWidget(page if page is not None else self.empty)
         self.tabs.setVisible(bool(workflows.tabs))
+        if page is not None:
+            self.bar.setParent(page)
         self.bar.setVisible(page is not None)
         self._show_run()
         self._place()
@@ -397,9 +400,15 @@ class GraphWorkspace(Workspace):
 
     def _place(self) -> None:
         """The run bar at the lower edge, in the middle of the canvas."""
+        page = self.current
+        if page is None:
+            return
         self.bar.adjustSize()
-        self.bar.move((self.width() - self.bar.width()) // 2, self.height() - self.bar.height() - theme.space(1.5))
+        room = self.stack.size()
+        self.bar.move((room.width() - self.bar.width()) // 2, room.height() - self.bar.height() - theme.space(1.5))
         self.bar.raise_()
+        if page.popup.isVisible():
+            page.popup.raise_()
 
     # ---- as a page
 
