@@ -14,6 +14,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 
+from engine.contracts.errors import MissingModel
+
 IMAGE_PAD = "<|image_pad|>"
 LEAST_PIXELS, MOST_PIXELS = 56 * 56, 12_845_056
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -44,6 +46,9 @@ class Sight:
 
     def inputs(self, ids: torch.Tensor, encoder: Any, device: torch.device) -> dict[str, torch.Tensor]:
         """What the encoder is called with besides the ids [1, n]; which of them are pictures gives each its place."""
+        if isinstance(getattr(encoder, "visual", None), torch.nn.Identity):
+            raise MissingModel("this Qwen2.5-VL can’t see pictures, since its file has no vision part",
+                               fix="Use its safetensors file to edit pictures")  # fmt: skip
         pictures = (ids == encoder.config.image_token_id).int()
         return {
             "pixel_values": self.patches.to(device, encoder.dtype),

@@ -415,3 +415,10 @@ def test_the_names_of_llama_cpp_fill_the_same_models() -> None:
     layout = key_map("z_image", "text_encoder", qwen)
     assert layout.unused == ()
     assert set(layout.targets()) == _wanted(config_of("z_image", "base", "text_encoder")).keys()
+    sighted = config_of("qwen_image", "base", "text_encoder")
+    blind: Layout = {f"blk.{n}.{name}.weight": (4, 4) for n in range(28) for name in (*names, "attn_output")}
+    blind |= {f"blk.{n}.attn_{letter}.bias": (4,) for n in range(28) for letter in "qkv"}
+    blind |= {"output_norm.weight": (4,), "token_embd.weight": (152064, 3584), "output.weight": (4, 4)}
+    layout = key_map("qwen_image", "text_encoder", blind)
+    assert (layout.unused, layout.bypassed) == ((), ("visual",))
+    assert set(layout.targets()) == {key for key in _wanted(sighted) if not key.startswith("visual.")}

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 import torch
 from safetensors.torch import save_file
 
+from engine.contracts.errors import MissingModel
+from engine.families.qwen_vision import seen
 from engine.models.single_file import CONFIGS, source_of_files
 
 _TINY = {
@@ -35,3 +39,11 @@ def test_the_last_hidden_state_of_a_cut_mistral_is_that_of_the_whole_before_any_
         found = cut(words, output_hidden_states=True).hidden_states
     for layer in (10, 20, 30):
         assert torch.equal(found[layer], expected[layer])
+
+
+def test_an_encoder_without_eyes_says_so_when_it_is_shown_a_picture() -> None:
+    config = SimpleNamespace(patch_size=14, spatial_merge_size=2, temporal_patch_size=2)
+    blind = SimpleNamespace(visual=torch.nn.Identity(), config=SimpleNamespace(image_token_id=3), dtype=torch.float32)
+    sight = seen([torch.zeros(1, 3, 56, 56)], config)
+    with pytest.raises(MissingModel, match="no vision part"):
+        sight.inputs(torch.tensor([[3]]), blind, torch.device("cpu"))

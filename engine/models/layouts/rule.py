@@ -39,7 +39,8 @@ class KeyMap:
     nothing here knows; what is only of use in training (averages, noise schedules, position numbers) is left out of
     both. `scales` gives for a weight kept as fp8 the key of the number it is multiplied by. `identity` are targets that
     the file leaves out and that are the identity matrix (CLIP-L's projection where none was trained); `bypassed` are
-    modules that are to pass their input on (the last norm of a text encoder that is cut after the last layer read).
+    modules that the file is meant to lack and that are to be replaced by torch.nn.Identity (the last norm of a text
+    encoder cut after the last layer read; Qwen2.5-VL's eyes).
     """
 
     placements: Mapping[str, tuple[Placement, ...]]

@@ -50,15 +50,15 @@ def key_map(family: str, part: str, shapes: Shapes) -> KeyMap:
         for key in own
         if key.endswith(_SCALES) and (weight := f"{key.rpartition('.')[0]}.weight") in placed
     }  # fmt: skip
-    cut = family == "flux2" and part == "text_encoder" and _cut(placed)
-    norms = {key for key, value in placed.items() if cut and value[0].target == "norm.weight"}
+    bypassed = _bypassed(family, part, placed)
+    norms = {key for key, value in placed.items() if "norm" in bypassed and value[0].target == "norm.weight"}
     known = placed.keys() | set(scales.values())
     placed = {key: value for key, value in placed.items() if key not in norms}
     unused = tuple(prefix + key for key in own if key not in known and not _ignored(family, part, key))
     identity = _identity(part, placed, own)
     return KeyMap({prefix + key: value for key, value in placed.items()}, unused,
                   {prefix + weight: prefix + key for weight, key in scales.items()}, identity,
-                  ("norm",) if cut else ())  # fmt: skip
+                  bypassed)  # fmt: skip
 
 
 def module_map(family: str, part: str, variant: str = "") -> Mapping[str, tuple[Placement, ...]]:
@@ -175,12 +175,17 @@ def _ignored(family: str, part: str, key: str) -> bool:
     return family == "z_image" and key == _NORM_OF_Z_IMAGE
 
 
-def _cut(placed: Mapping[str, tuple[Placement, ...]]) -> bool:
-    """Whether a Mistral of Flux.2 ends after layer 30, the last that is read, and so before its norm."""
+def _bypassed(family: str, part: str, placed: Mapping[str, tuple[Placement, ...]]) -> tuple[str, ...]:
+    """A Mistral of Flux.2 may end after layer 30, the last that is read, and so before its norm; Qwen2.5-VL in GGUF
+    has no eyes.
+    """
     targets = {placement.target for value in placed.values() for placement in value}
-    return not any(
-        name in targets for name in ("layers.30.self_attn.q_proj.weight", "layers.0.self_attn.q_norm.weight")
-    )
+    if family == "flux2" and part == "text_encoder":
+        whole = {"layers.30.self_attn.q_proj.weight", "layers.0.self_attn.q_norm.weight"}
+        return () if targets & whole else ("norm",)
+    if family == "qwen_image" and part == "text_encoder" and "visual.patch_embed.proj.weight" not in targets:
+        return ("visual",)
+    return ()
 
 
 def _identity(part: str, placed: Mapping[str, tuple[Placement, ...]], own: Shapes) -> tuple[str, ...]:
