@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +69,8 @@ def test_each_tokenizer_says_whose_it_is_and_all_are_small() -> None:
 def test_an_unknown_tokenizer_is_refused_in_one_sentence() -> None:
     with pytest.raises(UnknownChoice, match="tokenizer"):
         tokenizer_folder("gemma")
+
+
+def test_layouts_are_told_without_torch() -> None:
+    code = "import sys, engine.models.layouts; sys.exit(bool({'torch', 'diffusers', 'transformers'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
