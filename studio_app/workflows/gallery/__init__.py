@@ -10,8 +10,8 @@ from studio_app.workflows.gallery.drawing import Drawing
 # In the gallery's order. The name of a function is the template's id.
 TEMPLATES: tuple[Callable[[], Drawing], ...] = (
     basics.text_to_picture, basics.variations, basics.picture_to_picture, basics.compare_settings,
-    basics.custom_sampling, basics.clip_and_guidance,
-    editing.inpaint, editing.outpaint, editing.differential_diffusion, editing.mask_tools, editing.replace_colour,
+    basics.custom_sampling, basics.model_patches,
+    editing.inpaint, editing.outpaint, editing.differential_diffusion, editing.mask_tools, editing.recolour,
     editing.finishing,
     larger.hires_fix, larger.tiled_upscale, larger.two_stages,
     words.regional_prompts, words.masked_prompts, words.prompt_schedule, words.wildcards, words.and_composition,

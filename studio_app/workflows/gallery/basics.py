@@ -113,7 +113,7 @@ def custom_sampling() -> Drawing:
     return d
 
 
-def clip_and_guidance() -> Drawing:
+def model_patches() -> Drawing:
     d = Drawing(
         "Patches on a model",
         "A model passes through patches before it is sampled: here strong guidance is kept from burning out "

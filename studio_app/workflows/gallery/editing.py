@@ -40,12 +40,12 @@ def inpaint() -> Drawing:
     m = checkpoint(d)
     image = picture(d, "landscape.png")["image"]
     box = d.add(
-        "mask", "mask.rectangle", "Mask", width=128, height=128, x=40, y=4, rectangle_width=84, rectangle_height=44
+        "mask", "mask.rectangle", "Mask", width=128, height=128, rectangle_width=128, rectangle_height=52
     )
     for name, label in (("x", "Left"), ("y", "Top"), ("rectangle_width", "Width"), ("rectangle_height", "Height")):
         d.show(box, name, label, group="Mask")
     soft = d.add("soften", "mask.blur", "Soften", mask=box["mask"])
-    save(d, _masked(d, m, image, soft["mask"], "the moon in a starry sky at night"))
+    save(d, _masked(d, m, image, soft["mask"], "mountains, the sky with clouds, day"))
     return d
 
 
@@ -100,7 +100,7 @@ def mask_tools() -> Drawing:
     return d
 
 
-def replace_colour() -> Drawing:
+def recolour() -> Drawing:
     d = Drawing(
         "Recolour without a model",
         "Not everything needs a model: the colours of a masked part are turned, the rest keeps its pixels.",

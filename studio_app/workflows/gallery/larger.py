@@ -28,10 +28,10 @@ def hires_fix() -> Drawing:
     p = prompt(d, "prompt", m.clip, "a house beside a tree on a field, the sun in the sky, day")
     n = negative(d, m.clip)
     first = sampler(d, m.model, p, n, empty(d))
-    larger = d.add("larger", "latent.scale_by", "Enlarge", latent=first, method="bislerp", factor=1.5)
+    larger = d.add("larger", "latent.scale_by", "Enlarge", latent=first, method="bislerp", factor=1.25)
     d.show(larger, "factor", "Enlarge by")
     second = sampler(
-        d, m.model, p, n, larger["latent"], node_id="second", title="Second pass", shown=False, denoise=0.5, steps=16
+        d, m.model, p, n, larger["latent"], node_id="second", title="Second pass", shown=False, denoise=0.1, steps=40
     )
     save(d, decode(d, m.vae, second))
     return d
@@ -53,7 +53,7 @@ def tiled_upscale() -> Drawing:
         tile_size=128, overlap=32,
     )  # fmt: skip
     p = prompt(d, "prompt", m.clip, "a house in front of mountains at sunset")
-    made = sampler(d, m.model, p, negative(d, m.clip), start["latent"], denoise=0.25, steps=16)
+    made = sampler(d, m.model, p, negative(d, m.clip), start["latent"], denoise=0.05, steps=40)
     whole = d.add(
         "decode", "latent.decode_image_tiled", "Decode in tiles", vae=m.vae, latent=made, tile_size=128, overlap=32
     )

@@ -24,9 +24,12 @@ def regional_prompts() -> Drawing:
         GROUP,
     )
     m = checkpoint(d)
-    whole = prompt(d, "everywhere", m.clip, "a field, clouds in the sky, day", "Everywhere")
+    whole = prompt(d, "everywhere", m.clip, "a picture with a grey background", "Everywhere")
     sides = []
-    for side, x, text in (("left", 0.0, "a large tree on a field"), ("right", 0.5, "a red house on a field")):
+    for side, x, text in (
+        ("left", 0.0, "a small red circle on the left on a grey background"),
+        ("right", 0.5, "a small yellow star on the right on a grey background"),
+    ):
         p = prompt(d, f"prompt_{side}", m.clip, text, f"On the {side}")
         area = d.add(
             f"area_{side}", "condition.set_area_fraction", f"{side.capitalize()} half",
@@ -74,7 +77,7 @@ def prompt_schedule() -> Drawing:
     d.show(steps, "value", "Steps", advanced=True)
     node = d.add(
         "prompt", "condition.encode_text", "Prompt", clip=m.clip, steps=steps["value"],
-        text="a large [orange:purple:0.6] circle on a [white:black:0.7] background",
+        text="a large [circle:star:0.3] in [red:yellow:0.4] on a black background",
     )  # fmt: skip
     d.show(node, "text", "Prompt", "[from:to:0.5] changes in the middle of the run")
     latent = sampler(d, m.model, node["conditioning"], negative(d, m.clip), empty(d), steps=steps["value"])
@@ -111,7 +114,7 @@ def and_composition() -> Drawing:
         GROUP,
     )
     m = checkpoint(d)
-    text = "mountains over the sea AND a sailboat with a red sail :0.8 AND sunset sky :0.5"
+    text = "hills, day, clouds in the sky AND a house beside a tree :0.6"
     latent = sampler(d, m.model, prompt(d, "prompt", m.clip, text), negative(d, m.clip), empty(d), seed=4)
     save(d, decode(d, m.vae, latent))
     return d
