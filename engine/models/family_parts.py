@@ -113,7 +113,8 @@ FAMILY_PARTS: Mapping[str, FamilyParts] = MappingProxyType(
 PIPELINES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "sd15": ("StableDiffusionPipeline", "StableDiffusionInpaintPipeline", "StableDiffusionImg2ImgPipeline",
-                 "LatentConsistencyModelPipeline"),
+                 "LatentConsistencyModelPipeline", "StableDiffusionInstructPix2PixPipeline",
+                 "StableDiffusionDepth2ImgPipeline"),
         "sdxl": ("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline"),
         "sd3": ("StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline", "StableDiffusion3InpaintPipeline"),
         "flux": ("FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline", "FluxFillPipeline",

@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from engine.contracts.errors import InvalidDocument, InvalidRequest, MissingModel
+from engine.contracts.references import ModelRef
 from engine.families.defaults import FAMILIES, PRESETS, with_overrides
 from engine.families.moments import moments, prompt_for
-from engine.graph.values import TextEncoderHandle
+from engine.graph.values import ModelHandle, Patch, TextEncoderHandle
 from engine.nodes.condition.sd3 import encode_text_sd3
 from engine.nodes.condition.sdxl import encode_text_sdxl, encode_text_sdxl_refiner
 from engine.nodes.condition.text import encode_text
 from engine.nodes.latent.empty import empty
+from engine.nodes.sample.k_sampler import k_sampler
 from engine.prompts.grammar import parse
 from tests.families import room, sd3, sdxl
 from tests.families.room import Tiny
@@ -196,3 +199,47 @@ def test_presets_for_distilled_models_come_from_the_models_own_card() -> None:
     assert all(with_overrides(plain, values, "a preset") for values in PRESETS.values())
     with pytest.raises(InvalidDocument, match="“preset” can't be"):
         with_overrides(plain, {"preset": "fastest"}, "tessera.json")
+
+
+@pytest.mark.parametrize("name", ["sdxl", "sd3"])
+def test_a_lora_reaches_the_denoiser_and_every_clip(request: pytest.FixtureRequest, tmp_path: Path, name: str) -> None:
+    """The picture is that of a model with W + s·(α/r)·BA in the place of W; without the LoRA all is as before."""
+    tiny: Tiny = request.getfixturevalue({"sdxl": "xl", "sd3": "three"}[name])
+    network, layers = NETWORKS[name]
+    changed = Tiny(tiny.folder, tiny.name)
+    tensors: dict[str, torch.Tensor] = {}
+    for part, prefix, layer in ((network[0], network[1], layers), *ENCODERS):
+        named = dict(changed.module(part).named_parameters())
+        # transformers 5 dropped the inner `text_model` of encoders without a projection; files have it.
+        weight = named.get(f"{layer}.weight", named.get(f"{layer}.weight".removeprefix("text_model.")))
+        assert weight is not None
+        down, up = torch.randn(2, weight.shape[1]), torch.randn(weight.shape[0], 2)
+        flat = f"{prefix}_{layer.replace('.', '_')}"
+        tensors |= {f"{flat}.lora_down.weight": down, f"{flat}.lora_up.weight": up, f"{flat}.alpha": torch.tensor(1.0)}
+        weight.data += 0.7 * 0.5 * (up @ down)
+    (tiny.folder / "loras").mkdir(exist_ok=True)
+    save_file(tensors, tiny.folder / "loras" / f"{name}.safetensors")
+    patch = Patch("lora", (("weights", ModelRef(kind="lora", name=name)), ("strength", 0.7)))
+
+    def picture(of: Tiny, patches: tuple[Patch, ...]) -> Any:
+        positive, negative = (of.family.encode_text(text, 0, patches).entries for text in (FOX, "green"))
+        latent = empty(of.ctx, 64, 64, 1)
+        model = ModelHandle(of.handles()[0].weights, of.name, patches)
+        made = k_sampler(of.ctx, model, positive, negative, latent, 42, 2, 5.0, "euler", "normal")
+        return made.samples
+
+    before = picture(tiny, ())
+    with_lora = picture(tiny, (patch,))
+    assert float((with_lora - picture(changed, ())).abs().max()) <= 1e-5 * float(with_lora.abs().max())
+    assert float((with_lora - before).abs().max()) > 1e-2
+    assert torch.equal(picture(tiny, ()), before)
+
+
+NETWORKS = {
+    "sdxl": (("unet", "lora_unet"), "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"),
+    "sd3": (("transformer", "lora_transformer"), "transformer_blocks.0.attn.to_q"),
+}
+ENCODERS = (
+    ("text_encoder", "lora_te1", "text_model.encoder.layers.0.mlp.fc1"),
+    ("text_encoder_2", "lora_te2", "text_model.encoder.layers.1.mlp.fc1"),
+)
