@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 
 from engine.contracts.errors import InvalidRequest, MissingModel
-from engine.control.regions import attention_mask, covered_tokens
 from engine.families.entities import entity_words
 from engine.families.flow_transformer import Denoiser, FlowFamily, Text, packed, position_ids, unpacked
 from engine.families.flux_controls import FluxControls
@@ -142,13 +141,17 @@ class BoundPacked:
             "img_ids": ids, **self._said(entry, x.shape[0]),
         }  # fmt: skip
         asked |= self.controlled(entry, fraction, asked, tokens.shape[1] - count)
-        asked |= self.attention(entry, tokens.shape[1])
         weights = self._own_weights.get(id(entry), self._weights)
         output: torch.Tensor = run(self._module, weights, return_dict=False, **asked)[0]
         return unpacked(output[:, :count], x.shape[2], x.shape[3]).float()
 
     def said(self, entry: ConditioningEntry, batch: int) -> dict[str, Any]:
-        """What a prompt says to the transformer besides its words."""
+        """What a prompt says to the transformer besides its words. Raises InvalidRequest for what it can't be told."""
+        if dict(entry.extras).get("regions"):
+            raise InvalidRequest(
+                "this model can't be told which place reads which words", where="entity",
+                fix="Use “Region” instead, or a Flux or Qwen-Image model",
+            )  # fmt: skip
         return {}
 
     def controlled(
@@ -157,20 +160,10 @@ class BoundPacked:
         """What controls say to it."""
         return {}
 
-    def attention(self, entry: ConditioningEntry, tokens: int) -> dict[str, Any]:
-        """Who sees whom, where prompts belong to places. Raises InvalidRequest for a model that can't be told."""
-        if dict(entry.extras).get("regions"):
-            raise InvalidRequest(
-                "this model can't be told which place reads which words", where="entity",
-                fix="Use “Region” instead, or a Flux or Qwen-Image model",
-            )  # fmt: skip
-        return {}
-
     def _said(self, entry: ConditioningEntry, batch: int) -> dict[str, Any]:
         known = self._words.get(id(entry))
         if known is None:
-            listed = [embedding for embedding, _ in dict(entry.extras).get("regions", ())]
-            words = torch.cat([*listed, entry.embedding], dim=1).to(self._device, self._dtype).expand(batch, -1, -1)
+            words = entry.embedding.to(self._device, self._dtype).expand(batch, -1, -1)
             zeros = torch.zeros(words.shape[1], 3, device=self._device, dtype=self._dtype)
             known = {"encoder_hidden_states": words, "txt_ids": zeros, **self.said(entry, batch)}
             self._words[id(entry)] = known
@@ -244,7 +237,6 @@ class BoundFlux(BoundPacked):
         self._guided = bool(config.guidance_embeds)
         self._usual = USUAL_GUIDANCE if self._beside is None else STRONG_GUIDANCE
         self._depths = (len(self._module.transformer_blocks), len(self._module.single_transformer_blocks))
-        self._seen: dict[int, torch.Tensor] = {}
         self._controls = FluxControls(
             request, family._others, family.encode, family.latent_space.factor, int(config.joint_attention_dim),
             self._device, self._dtype,
@@ -260,7 +252,7 @@ class BoundFlux(BoundPacked):
         return {"pooled_projections": pooled, "guidance": guidance, **self._entities(entry, batch)}
 
     def _entities(self, entry: ConditioningEntry, batch: int) -> dict[str, Any]:
-        """What the prompts of regions (EliGen) change: they stand before the whole picture's, which has no positions."""
+        """What the prompts of regions (EliGen) change: they stand before the whole picture's."""
         regions = dict(entry.extras).get("regions", ())
         if not regions:
             return {}
@@ -278,20 +270,6 @@ class BoundFlux(BoundPacked):
         self, entry: ConditioningEntry, fraction: float, asked: Mapping[str, Any], extra: int
     ) -> dict[str, Any]:
         return self._controls.residuals(entry, fraction, self._depths, extra, asked)
-
-    def attention(self, entry: ConditioningEntry, tokens: int) -> dict[str, Any]:
-        """EliGen's mask (2501.01097): an entity's words and its place see each other; references are no entity's."""
-        regions = dict(entry.extras).get("regions", ())
-        if not regions:
-            return {}
-        if id(entry) not in self._seen:
-            _, _, rows, columns = self._request.shape
-            covered = covered_tokens([mask for _, mask in regions], rows // 2, columns // 2)
-            covered = F.pad(covered, (0, tokens - covered.shape[1]))
-            lengths = [embedding.shape[1] for embedding, _ in regions]
-            mask = attention_mask([*lengths, entry.embedding.shape[1]], covered)
-            self._seen[id(entry)] = mask[None, None].to(self._device)
-        return {"joint_attention_kwargs": {"attention_mask": self._seen[id(entry)]}}
 
 
 def _beside(family: FlowFamily, request: BindRequest, channels: int) -> torch.Tensor | None:
