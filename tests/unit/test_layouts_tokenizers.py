@@ -72,5 +72,6 @@ def test_an_unknown_tokenizer_is_refused_in_one_sentence() -> None:
 
 
 def test_layouts_are_told_without_torch() -> None:
-    code = "import sys, engine.models.layouts; sys.exit(bool({'torch', 'diffusers', 'transformers'} & set(sys.modules)))"
+    heavy = "{'torch', 'diffusers', 'transformers'}"
+    code = f"import sys, engine.models.layouts; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
