@@ -18,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 from engine.contracts.errors import InvalidRequest
 from engine.contracts.references import ModelRef
 from engine.families.flow_transformer import packed
+from engine.families.latent_controls import latent_of
 from engine.families.protocol import BindRequest
 from engine.graph.values import ConditioningEntry, Control
 
@@ -119,7 +120,7 @@ class FluxControls:
             )  # fmt: skip
         hint = hint * 2 - 1
         if network.input_hint_block is None:
-            hint = packed(self._encode(hint))
+            hint = packed(latent_of(control, hint, (rows, columns), self._encode))
         mask = None
         if control.mask is not None:
             whole = torch.tensor(control.mask, dtype=torch.float32)[None, None]

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 
-from engine.contracts.errors import InvalidRequest
+from engine.contracts.errors import InvalidRequest, MissingModel
 from engine.contracts.references import ModelRef
 from engine.families.protocol import BindRequest
 from engine.graph.values import ConditioningEntry, Control
@@ -106,4 +106,27 @@ def _bound(
         whole = torch.tensor(control.mask, dtype=torch.float32)[None, None]
         mask = F.interpolate(whole, size=(height, width), mode="area")
     network = others(control.handle.weights)
-    return LatentControl(network, encode(hint * 2 - 1), control.strength, control.steps, mask)
+    latent = latent_of(control, hint * 2 - 1, (height, width), encode)
+    return LatentControl(network, latent, control.strength, control.steps, mask)
+
+
+def latent_of(
+    control: Control, pixels: torch.Tensor, size: tuple[int, int], encode: Callable[[torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
+    """The picture of a control as a latent of `size` cells: as its node encoded it, or by the model's own autoencoder.
+
+    pixels  the picture at the size of the run, float32 [B, 3, H, W] in −1..1
+    Raises MissingModel when there is neither.
+    """
+    given = control.latent
+    if given is not None and given.shape[-2:] == size:
+        return given
+    try:
+        return encode(pixels)
+    except MissingModel as missing:
+        if given is not None:  # the picture has another size than the run
+            return F.interpolate(given, size=size, mode="bilinear", antialias=True, align_corners=False)
+        raise MissingModel(
+            "this ControlNet reads an encoded picture, and the model came without its VAE", where="control",
+            fix="Connect the VAE to “Control both sides”",
+        ) from missing  # fmt: skip

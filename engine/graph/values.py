@@ -73,6 +73,13 @@ class Patch:
     settings: tuple[tuple[str, Any], ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class ReferencePicture:
+    """A latent as a patch carries it: equal to itself alone, so that patches stay hashable."""
+
+    latent: LatentValue
+
+
 @dataclass(frozen=True)
 class ModelHandle:
     """A denoiser by identity: light, hashable; the weights live in the session."""
@@ -142,6 +149,7 @@ class Control:
     steps     (start, end) as fractions of the run
     both      whether it steers the negative side too
     mask      float32 [H, W] in 0..1, where in the picture it acts and how much; None for everywhere
+    latent    float32 CPU tensor [B, C, h, w], the picture encoded where the node was given the autoencoder for it
     """
 
     handle: ControlHandle
@@ -150,6 +158,7 @@ class Control:
     steps: tuple[float, float] = (0.0, 1.0)
     both: bool = True
     mask: npt.NDArray[np.float32] | None = None
+    latent: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -314,6 +314,26 @@ def test_controls_add_up_and_none_is_none(tinies: dict[str, room.Tiny], name: st
     assert not torch.equal(steered(tiny, end=0.4), plain)
 
 
+def test_a_bare_model_takes_the_picture_of_a_control_encoded(tinies: dict[str, room.Tiny]) -> None:
+    full, bare = tinies["qwen_image"], room.Tiny(tinies["qwen_image"].folder, "qwen_image")
+
+    def parts(name: str) -> Any:
+        if name == "vae":
+            raise MissingModel("this model has no vae", where="model")
+        return bare.part(name)
+
+    bare.family = family_class("qwen_image")(parts, torch.device("cpu"), torch.float32, "the tiny model", bare.other)
+    handle = ControlHandle(ModelRef(kind="controlnet", name="edges"))
+    both = prompt(full), prompt(full, "green")
+    vae = full.handles()[2]
+    given = control_pair(full.ctx, *both, handle, room.picture(), 0.8, vae=vae)
+    left = control_pair(full.ctx, *both, handle, room.picture(), 0.8)
+    assert torch.equal(sampled(bare, *given), sampled(full, *left))
+    assert torch.isfinite(sampled(bare, *control_pair(full.ctx, *both, handle, room.picture(edge=96), vae=vae))).all()
+    with pytest.raises(MissingModel, match="the model came without its VAE"):
+        sampled(bare, *left)
+
+
 def test_z_images_control_leaves_the_loaded_module_as_it_was(tinies: dict[str, room.Tiny]) -> None:
     tiny = tinies["z_image"]
     steered(tiny)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
@@ -11,7 +11,12 @@ from engine.contracts.errors import InvalidRequest
 from engine.graph.node import In, NodeContext, node
 from engine.graph.values import Conditioning, Control, ControlNet, Image, Mask, Vae
 from engine.media.pixels import mask_batched
+from engine.media.resize import resize
 from engine.nodes.condition.shape import each, with_extra
+from engine.nodes.latent.picture import pixels_of
+
+if TYPE_CHECKING:
+    import torch
 
 Strength = Annotated[float, In(minimum=0.0, maximum=10.0, step=0.01)]
 Fraction = Annotated[float, In(minimum=0.0, maximum=1.0, step=0.001)]
@@ -66,12 +71,13 @@ def control_pair(
     strength: how strongly; 0 not at all
     start: from this fraction of the run
     end: up to this fraction
-    vae: for ControlNets that read latents (SD3, Flux); others don't need it
+    vae: for ControlNets that read latents (SD3, Flux, Qwen-Image, Z-Image) where the model came without its own
     mask: where it acts, by its first mask; everywhere when left open
     """
     if end < start:
         raise InvalidRequest(f"the end {end:g} lies before the start {start:g}", where="control", fix="Swap them")
-    steering = Control(control_net, _copied(image), strength, (start, end), both=False, mask=_first(mask))
+    latent = _encoded(ctx, vae, image) if vae is not None and strength else None
+    steering = Control(control_net, _copied(image), strength, (start, end), False, _first(mask), latent)
     return _controlled(positive, steering), _controlled(negative, steering)
 
 
@@ -92,6 +98,18 @@ def _controlled(conditioning: Conditioning, control: Control) -> Conditioning:
     return each(
         conditioning, lambda e: with_extra(e, "controls", (*dict(e.extras).get("controls", ()), control))
     )  # fmt: skip
+
+
+def _encoded(ctx: NodeContext, vae: Vae, image: Image) -> torch.Tensor | None:
+    """The picture as a latent of whole tokens; None where ControlNets read pixels (those of U-Nets)."""
+    autoencoder = ctx.session.autoencoder(vae)
+    space = autoencoder.latent_space
+    if space.channels <= 4:
+        return None
+    edge = 2 * space.factor
+    rows, columns = (max(1, round(length / edge)) * edge for length in image.shape[1:3])
+    latent: torch.Tensor = autoencoder.encode(pixels_of(resize(_copied(image), columns, rows, "bilinear"), edge))
+    return latent
 
 
 def _first(mask: Mask | None) -> Mask | None:
