@@ -15,13 +15,12 @@ from typing import Any
 import torch
 
 from engine.contracts.errors import InvalidDocument, clip
-from engine.graph import interruption
 from engine.models import fp8
 from engine.models.layouts.rule import Placement, apply
 from engine.models.weights import Weights
 
 # Classes whose packages are transformers'; the others are diffusers'.
-_TRANSFORMERS = ("CLIPText", "CLIPVision", "T5Encoder", "Qwen", "Mistral", "Siglip")
+_TRANSFORMERS = ("CLIPText", "CLIPVision", "T5Encoder", "Qwen2", "Qwen3", "Mistral", "Siglip")
 Placements = Mapping[str, Sequence[Placement]]
 
 
@@ -61,13 +60,12 @@ def fill(
 
     Raises InvalidDocument naming what is missing or does not fit.
     """
-    weights.read_ahead(placements)
     targets = {name: tensor.shape for name, tensor in _targets(module)}
     placed = {source: [_resolved(item, targets) for item in listed] for source, listed in placements.items()}
     high = _kept_high(module, dtype)
     filled: set[str] = set()
     for source, listed in placed.items():
-        interruption.check()
+        weights.read_ahead([source])
         _place(module, weights, source, listed, targets, device, dtype, high, keep, what)
         filled.update(placement.target for placement in listed)
     _tie(module)

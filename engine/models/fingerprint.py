@@ -8,6 +8,7 @@ classes outside diffusers and transformers) is refused before anything of it is 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,8 +39,15 @@ _CONFIGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
+# diffusers saves some schedulers with numbers that JSON does not have ("lambda_min_clipped": -Infinity).
+_INFINITE = re.compile(rb'(":\s*)(?:-?Infinity|NaN)(?=\s*[,}])')
+
 # For a family that recommends nothing of its own.
 GENERAL = FamilyDefaults(width=1024, height=1024, steps=25, cfg=4.0, sampler="euler", scheduler="simple", multiple=16)
+
+
+class OtherPipeline(BadInput):
+    """A sound diffusers folder of a family that the studio has no loop of its own for."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +92,33 @@ def identify_folder(path: Path) -> ModelInfo:
         )  # fmt: skip
     check_safe(path)
     index = read_config(path / "model_index.json")
-    parts = _parts(path, index)
+    parts = parts_of(path, index)
     pipeline = index.get("_class_name")
     family = family_of_pipeline(str(pipeline))
     if family is None:
-        raise BadInput(
+        raise OtherPipeline(
             f"it is a {clip(str(pipeline))}, which no family here loads", where=str(path),
             fix="Run it with the node “Run a diffusers pipeline”",
         )  # fmt: skip
     return _info(path, _narrowed(path, family, parts), parts)
+
+
+def identify_pipeline(path: Path) -> ModelInfo:
+    """What a diffusers folder is whose family the studio has no loop of its own for. Raises as identify_folder."""
+    check_safe(path)
+    index = read_config(path / "model_index.json")
+    parts = parts_of(path, index)
+    digest, size, parameters = hashlib.sha256((path / "model_index.json").read_bytes()), 0, 0
+    for weights in sorted(path.rglob("*.safetensors")):
+        header = read_header(weights)
+        for piece in (str(weights.relative_to(path)).encode(), header.raw, *sampled(weights)):
+            digest.update(len(piece).to_bytes(8, "little") + piece)
+        size, parameters = size + weights.stat().st_size, parameters + header.parameters
+    return ModelInfo(
+        family=clip(str(index.get("_class_name", ""))), kind="other", name=path.resolve().name, path=path,
+        variant="normal", defaults=GENERAL, fingerprint=digest.hexdigest(), size_bytes=size, parameters=parameters,
+        parts=MappingProxyType(dict(parts)),
+    )  # fmt: skip
 
 
 def check_safe(path: Path) -> None:
@@ -127,7 +153,7 @@ def check_config(path: Path, name: str, config: Any) -> None:
         raise _unsafe(path, f"{name} gives something other than text as “_class_name”")
 
 
-def _parts(path: Path, index: Mapping[str, Any]) -> dict[str, str]:
+def parts_of(path: Path, index: Mapping[str, Any]) -> dict[str, str]:
     """part → class name, of the parts that model_index.json says are there."""
     parts: dict[str, str] = {}
     for key, value in index.items():
@@ -175,8 +201,8 @@ def _info(path: Path, family: str, parts: Mapping[str, str]) -> ModelInfo:
     require_part(path, "scheduler")
     denoiser = read_config(path / known.denoiser / "config.json")
     channels = denoiser.get("in_channels", 4)
-    if known.denoiser == "unet" and channels not in (4, 9):
-        raise BadInput(f"its unet reads {channels} channels; 4 and 9 are known", where=str(path))
+    if known.denoiser == "unet" and channels not in (4, 5, 8, 9):
+        raise BadInput(f"its unet reads {channels} channels; 4, 5, 8 and 9 are known", where=str(path))
     card = read_card(path)
     scheduler = read_config(path / "scheduler" / "scheduler_config.json")
     about = folder_variant(family, read_config(path / "model_index.json"), scheduler, denoiser)
@@ -270,7 +296,7 @@ def read_config(path: Path, *, any_json: bool = False) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES and not any_json:
             raise InvalidDocument("it is too large for a configuration", where=str(path))
-        data = parse_json(path.read_bytes(), str(path))
+        data = parse_json(_INFINITE.sub(rb"\1null", path.read_bytes()), str(path))
     except OSError as error:
         raise MissingModel("it can't be read", where=str(path)) from error
     if not isinstance(data, dict) and not any_json:

@@ -91,7 +91,7 @@ def _by_library(folder: Path, class_name: str, weights: Weights, device: torch.d
 
     if hasattr(diffusers, class_name):
         module, report = getattr(diffusers, class_name).from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, variant=variant, torch_dtype=dtype,
+            folder, local_files_only=True, use_safetensors=True, variant=variant, dtype=dtype,
             low_cpu_mem_usage=True, output_loading_info=True,
         )  # fmt: skip
     else:
@@ -154,6 +154,8 @@ def _checked_module(
 
 def bytes_of(part: Any) -> int:
     """How many bytes of memory a loaded part's weights take; 0 for what has none."""
+    if hasattr(type(part), "components"):  # a whole pipeline
+        return sum(bytes_of(item) for item in part.components.values())
     if not isinstance(part, torch.nn.Module):
         return 0
     tensors = {id(tensor): tensor for tensor in (*part.parameters(), *part.buffers())}

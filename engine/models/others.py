@@ -57,10 +57,17 @@ def load_annotator(path: Path, device: torch.device, dtype: torch.dtype) -> Any:
     return annotators.load_annotator(path, device, dtype)
 
 
+def _load_pipeline(path: Path, device: torch.device, dtype: torch.dtype) -> Any:
+    from engine.models.any_pipeline import load_pipeline
+
+    return load_pipeline(path, device, dtype)
+
+
 OTHERS: dict[str, Load] = {
     "annotator": load_annotator,
     "lora": lambda path, device, dtype: read_adapter(path),
     "controlnet": load_control,
     "embedding": load_tensors,
     "ip_adapter": load_tensors,
+    "other": _load_pipeline,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ from engine.models.fingerprint import ModelInfo, identify_folder, sampled, weigh
 from engine.models.identify import identify
 from engine.models.layouts.parts import encoder_of
 from engine.models.loading import load_part
-from engine.models.model_file import FAMILY_WORDS
+from engine.models.model_file import FAMILY_WORDS, ModelFile
 from engine.models.single_file import FileSource, source_of_checkpoint, source_of_files
 from engine.models.weights import open_weights
 
@@ -89,7 +90,12 @@ def of_checkpoint(info: ModelInfo) -> Source:
     """The parts of an identified checkpoint."""
     if info.path.is_dir():
         return FolderSource(info)
-    return source_of_checkpoint(info.path, identify(info.path))
+    return source_of_checkpoint(info.path, _identified(info.path, info.fingerprint))
+
+
+@lru_cache(maxsize=64)
+def _identified(path: Path, fingerprint: str) -> ModelFile:
+    return identify(path)
 
 
 def of_diffusion_model(paths: Sequence[Path]) -> Source:

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import math
-import os
+import mmap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,35 +47,46 @@ CHUNK = 4 * 2**20
 
 
 class _Mapped:
-    """The bytes of a file from `start` on, mapped when first asked for."""
+    """The bytes of a file from `start` on, mapped privately when first asked for."""
 
     def __init__(self, path: Path, start: int) -> None:
         self._path, self._start = path, start
+        self._map: mmap.mmap | None = None
         self._bytes: torch.Tensor | None = None
 
     def bytes(self, begin: int, end: int) -> torch.Tensor:
         """uint8 [end − begin], a view of the file."""
         if self._bytes is None:
             try:
-                size = self._path.stat().st_size
-                self._bytes = torch.from_file(str(self._path), shared=False, size=size, dtype=torch.uint8)
-            except (OSError, RuntimeError) as error:
+                with self._path.open("rb") as file:
+                    self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            except (OSError, ValueError) as error:
                 raise MissingModel(
                     "it can't be read", where=str(self._path), fix="Check the file and its permissions"
                 ) from error
+            self._bytes = torch.frombuffer(self._map, dtype=torch.uint8)
         return self._bytes[self._start + begin : self._start + end]
 
     def read_ahead(self, spans: Iterable[tuple[int, int]]) -> None:
         """Bring byte ranges into the system's memory; a cancelled job stops between chunks."""
-        with contextlib.suppress(OSError), open(self._path, "rb", buffering=0) as file:
-            for begin, end in spans:
-                for at in range(begin, end, CHUNK):
-                    interruption.check()
-                    stop = min(end, at + CHUNK)
-                    if hasattr(os, "posix_fadvise"):
-                        os.posix_fadvise(file.fileno(), self._start + at, 2 * CHUNK, os.POSIX_FADV_WILLNEED)
-                    # One byte of each page: that maps it, and copies nothing.
-                    self.bytes(at, stop)[::PAGE].sum()
+        for begin, end in spans:
+            for at in range(begin, end, CHUNK):
+                interruption.check()
+                piece = self.bytes(at, min(end, at + CHUNK))
+                self._advise("MADV_WILLNEED", at, min(end, at + 2 * CHUNK))
+                piece[::PAGE].sum()  # one byte of each page: that maps it, and copies nothing
+
+    def release(self, begin: int, end: int) -> None:
+        """Let go of the pages of a range that was copied; asked for again, they are read again."""
+        first, last = self._start + begin, self._start + end
+        self._advise("MADV_DONTNEED", -(-first // PAGE) * PAGE - self._start, last // PAGE * PAGE - self._start)
+
+    def _advise(self, name: str, begin: int, end: int) -> None:
+        advice = getattr(mmap, name, None)  # Windows has none
+        first = (self._start + begin) // PAGE * PAGE
+        if self._map is not None and advice is not None and end - begin > 0:
+            with contextlib.suppress(OSError, ValueError):
+                self._map.madvise(advice, first, self._start + end - first)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,13 +159,17 @@ class Weights:
 
     def numbers(self, name: str, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
         """A tensor as numbers of `dtype` on `device`, rounded once; a view of the file where both are its own."""
-        place, data = self._places[name], self.stored(name).to(device)
+        place, stored = self._places[name], self.stored(name)
+        data, factor = stored.to(device), self.scale(name)
         if place.dtype in QUANTISED:
-            return dequantised(data, place.dtype, place.shape).to(dtype)
-        factor = self.scale(name)
-        if factor is not None:
-            return (data.float() * factor.to(device)).to(dtype)
-        return data.to(dtype)
+            out = dequantised(data, place.dtype, place.shape).to(dtype)
+        elif factor is not None:
+            out = (data.float() * factor.to(device)).to(dtype)
+        else:
+            out = data.to(dtype)
+        if out.data_ptr() != stored.data_ptr():
+            place.file.release(place.begin, place.end)
+        return out
 
     def read_ahead(self, names: Iterable[str]) -> None:
         """Bring tensors into the system's memory. Raises Cancelled between chunks when the job was cancelled."""

@@ -137,8 +137,8 @@ class Session:
         load = OTHERS.get(ref.kind)
         if load is None:
             raise InvalidRequest(f"this studio can't load a model of kind {ref.kind} yet", where=ref.name)
-        family = "sd15" if self._device.type == "cpu" else sources.family_at(path)
-        dtype = self.dtype_for(family if family in FAMILY_PARTS else "sd15")
+        family = "" if self._device.type == "cpu" else sources.family_at(path)
+        dtype = self.dtype_for(family if family in FAMILY_PARTS else "flux" if ref.kind == "other" else "sd15")
         return self._load((self.fingerprint(ref), ref.kind), lambda: load(path, self._device, dtype))
 
     def fingerprint(self, ref: ModelRef) -> str:

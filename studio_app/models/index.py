@@ -12,7 +12,7 @@ from typing import TypeAlias
 from engine.contracts.errors import MissingModel, TesseraError, suggest
 from engine.contracts.references import STARTER_NAME, ModelRef
 from engine.models.file_info import identify_checkpoint, info_of
-from engine.models.fingerprint import ModelInfo, identify_folder
+from engine.models.fingerprint import ModelInfo, OtherPipeline, identify_pipeline
 from engine.models.model_file import ModelFile
 from engine.recipes.recommended import Recommended
 from studio_app.models.layouts import diffusers_places
@@ -245,7 +245,10 @@ def recommended(info: ModelInfo) -> Recommended:
 
 
 def _entry(path: Path, *, starter: bool) -> ModelEntry:
-    return _entry_of(path, identify_checkpoint(path) if path.is_file() else identify_folder(path), starter=starter)
+    try:
+        return _entry_of(path, identify_checkpoint(path), starter=starter)
+    except OtherPipeline:
+        return _entry_of(path, identify_pipeline(path))
 
 
 def _entry_of(path: Path, info: ModelInfo, *, starter: bool = False) -> ModelEntry:

@@ -211,7 +211,7 @@ def _write_clip(folder: Path, words: int, width: int, *, projected: bool = False
         projection_dim=width, hidden_act="gelu" if projected else "quick_gelu",
     )  # fmt: skip
     made: Any = (CLIPTextModelWithProjection if projected else CLIPTextModel)(config)
-    made.save_pretrained(folder)
+    made.half().save_pretrained(folder)
 
 
 class At:
