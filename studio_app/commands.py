@@ -114,8 +114,7 @@ TABLE: tuple[Command, ...] = (
     Command("graph.duplicate", "Duplicate nodes", "Add the selected nodes once more.", "Nodes", "Ctrl+D"),
     Command("graph.delete", "Delete nodes", "Take the selected nodes and their wires away.", "Nodes", "Delete",
             "trash"),
-    Command("graph.delete_keep", "Delete nodes, keep the wires", "Take the selected nodes away and join what they stood "
-            "between.", "Nodes", "Alt+Delete"),
+    Command("graph.delete_keep", "Delete nodes, keep the wires", "Take nodes away and join what they stood between.", "Nodes", "Alt+Delete"),
     Command("graph.connect", "Connect…", "Choose from a list what to connect the selected node with.", "Nodes", "C"),
     Command("graph.swap", "Swap for another node…", "Put a node that fits in its place; wires and values stay.", "Nodes",
             "S", "refresh-cw"),

@@ -206,7 +206,9 @@ class Acts:
         """Ask for a title; an empty one gives the type's own back."""
         names = self.chosen()
         if len(names) == 1:
-            self.ask("Title", self.scene.items_by_id[names[0]].title, lambda t: self.do("Rename", set_title(names[0], t)))
+            self.ask(
+                "Title", self.scene.items_by_id[names[0]].title, lambda t: self.do("Rename", set_title(names[0], t))
+            )
 
     def rename_frame(self, place: QPointF) -> None:
         found = frame_at(self.document.groups, place)
@@ -342,4 +344,3 @@ class Acts:
         if mark.level != self.document.level:
             self.canvas.go_to_level(mark.level)
         self.view.look_at(QPointF(*mark.centre), mark.scale)
-

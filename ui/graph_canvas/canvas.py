@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 from PySide6.QtCore import QEvent, QPoint, QPointF, Qt, QTimer, Signal, Slot
@@ -68,10 +69,8 @@ class Canvas(QWidget):
         """Look where the tab was left; at everything the first time."""
         kept = self.tab.view
         if kept.level and kept.level != self.document.level:
-            try:
+            with contextlib.suppress(TesseraError):  # the subgraph is gone: the workflow itself is shown
                 self.document.open_level(kept.level)
-            except TesseraError:
-                pass  # the subgraph is gone: the workflow itself is shown
         if kept.scale > 0:
             self.view.look_at(QPointF(*kept.centre), kept.scale)
         else:
@@ -159,7 +158,7 @@ class Canvas(QWidget):
             self._fresh = False
             self.restore_view()
 
-    def showEvent(self, event: QEvent) -> None:  # type: ignore[override]
+    def showEvent(self, event: QEvent) -> None:
         if self._fresh and self.width() > 100:
             self._fresh = False
             self.view.setGeometry(self.rect())
@@ -233,6 +232,7 @@ class _Note(QWidget):
 
     def place(self, width: int, bottom: int) -> None:
         wide = min(theme.px(460), width - theme.space(4))
-        self.label.setFixedWidth(min(wide, self.label.fontMetrics().horizontalAdvance(self.label.text()) + theme.space(2)))
+        words = self.label.fontMetrics().horizontalAdvance(self.label.text()) + theme.space(2)
+        self.label.setFixedWidth(min(wide, words))
         self.adjustSize()
         self.move((width - self.width()) // 2, bottom - self.height())

@@ -172,6 +172,7 @@ class ChoicePopup(QFrame):
         self._filter("")
         self.show()
         self.raise_()
+        self._explain(self.list.currentIndex())
         self.query.setFocus(Qt.FocusReason.PopupFocusReason)
 
     def close_popup(self) -> None:

@@ -16,7 +16,7 @@ from studio_app.documents.graph_document import Wire
 from ui.graph_canvas.acts import Acts
 from ui.graph_canvas.choice_popup import Choice
 from ui.graph_canvas.search import Found, NodeFinder, swaps
-from ui.graph_canvas.sockets import words_for
+from ui.graph_canvas.sockets import name_words, words_for
 from ui.graph_canvas.tools.base import LooseEnd
 from ui.widgets.fuzzy import ranked
 
@@ -123,8 +123,8 @@ class Finding:
                             continue
                         taken = isinstance(target.node.inputs.get(into), Link)
                         row = Choice(
-                            f"{_words(output)} → {clip(target.title, 30)}: {_words(into)}" if source is here
-                            else f"{_words(into)} ← {clip(source.title, 30)}: {_words(output)}",
+                            f"{name_words(output)} → {clip(target.title, 30)}: {name_words(into)}" if source is here
+                            else f"{name_words(into)} ← {clip(source.title, 30)}: {name_words(output)}",
                             "in place of its wire" if taken else "", kind, "", wire,
                         )  # fmt: skip
                         rows.append(((taken, gap), row))
@@ -174,7 +174,10 @@ class Finding:
         elif isinstance(target, Group):
             x, y, width, height = target.rectangle
             room = view.viewport().rect()
-            view.look_at(QPointF(x + width / 2, y + height / 2), min(1.0, room.width() / (width + 80), room.height() / (height + 80)))
+            view.look_at(
+                QPointF(x + width / 2, y + height / 2),
+                min(1.0, room.width() / (width + 80), room.height() / (height + 80)),
+            )
         elif isinstance(target, str):
             self.scene.select([target])
             view.walking = True
@@ -192,7 +195,3 @@ def _kind(schema: NodeSchema) -> str:
 
 def _base(type_name: str) -> str:
     return type_name.removeprefix(SUBGRAPH).rpartition(".")[2] or "node"
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ").capitalize()

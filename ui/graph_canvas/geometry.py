@@ -167,9 +167,7 @@ def _layout(
 Named = tuple[str, InputSchema]
 
 
-def _inputs(
-    schema: NodeSchema, shown: tuple[str, ...], as_sockets: tuple[str, ...]
-) -> tuple[list[Named], list[Named]]:
+def _inputs(schema: NodeSchema, shown: tuple[str, ...], as_sockets: tuple[str, ...]) -> tuple[list[Named], list[Named]]:
     """(those that are only linked, those that are edited), in the schema's order."""
     links: list[Named] = []
     values: list[Named] = []
@@ -208,4 +206,5 @@ def _collapsed(schema: NodeSchema, inputs: list[Named], width: float, linked: tu
 def label_of(name: str, item: InputSchema) -> str:
     """What stands before a value: the schema's label, with the number of a variadic input."""
     words = item.label or item.name.replace("_", " ").capitalize()
+    words = words.upper() if words in {"Vae", "Clip"} else words
     return f"{words} {int(name[len(item.name) :]) + 1}" if item.variadic and name != item.name else words

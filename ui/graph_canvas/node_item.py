@@ -1,4 +1,4 @@
-"""A node's place on the scene: thin, so that five thousand are cheap. It holds what was looked up once, and no truth."""
+"""A node's place on the scene: thin, so that five thousand are cheap. It keeps what was looked up, and no truth."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class NodeItem(QGraphicsItem):
         self.setFlag(_NOTHING)  # the view paints all nodes in one pass; the scene only finds them
         self.setPos(*self.corner)
 
-    def show(self, node: Node, schema: NodeSchema, layout: NodeLayout) -> None:
+    def take_over(self, node: Node, schema: NodeSchema, layout: NodeLayout) -> None:
         """Take over a changed node."""
         if layout is not self.layout:
             self.prepareGeometryChange()

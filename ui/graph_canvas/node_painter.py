@@ -11,7 +11,7 @@ from engine.contracts.node_schema import NodeSchema
 from engine.contracts.workflow import Node
 from ui import theme
 from ui.graph_canvas.geometry import HEADER, PAD, RADIUS, ROW, NodeLayout, Row, label_of
-from ui.graph_canvas.sockets import colour_of, shape_path
+from ui.graph_canvas.sockets import colour_of, name_words, shape_path
 from ui.graph_canvas.values_text import value_of, value_text
 
 CORNER = 7.0
@@ -143,7 +143,7 @@ class NodePainter:
             words = self._fit(label_of(row.input, row.schema), room, self.row_metrics, 1)
             painter.drawText(QRectF(PAD + 4, row.y, room, row.height), _LEFT, words)
         if row.output:
-            words = self._fit(row.output.replace("_", " ").capitalize(), room, self.row_metrics, 1)
+            words = self._fit(name_words(row.output), room, self.row_metrics, 1)
             painter.drawText(QRectF(layout.width - PAD - 4 - room, row.y, room, row.height), _RIGHT, words)
 
     def _value(self, painter: QPainter, node: Node, layout: NodeLayout, row: Row, linked: bool) -> None:
@@ -227,7 +227,7 @@ class NodePainter:
 
     def socket(self, painter: QPainter, x: float, y: float, kind: str, ring: QPen | None = None, *,
                hollow: bool = False, radius: float = RADIUS) -> None:  # fmt: skip
-        """A socket at (x, y): filled with its colour; hollow where an input has no wire, so that both are told apart."""
+        """A socket at (x, y): filled with its colour; hollow where an input has no wire."""
         path, colour = shape_path(kind, radius), colour_of(kind)
         painter.translate(x, y)
         if hollow:
@@ -260,7 +260,7 @@ class NodePainter:
         painter.setOpacity(1.0)
 
     def stripe(self, node: Node, schema: NodeSchema) -> QColor:
-        """What a node is, at a glance: the colour of the first thing it makes; of what it takes, where it makes none."""
+        """What a node is, at a glance: the colour of the first thing it makes, else of what it takes."""
         if schema.outputs:
             return colour_of(schema.outputs[0].type)
         return colour_of(schema.inputs[0].type) if schema.inputs else self.muted

@@ -25,4 +25,3 @@ def paint_note(painter: QPainter, title: str, markdown: str, area: QRectF, colou
     context.palette.setColor(QPalette.ColorRole.Text, colour)
     document.documentLayout().draw(painter, context)
     painter.restore()
-

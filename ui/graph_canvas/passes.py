@@ -50,7 +50,9 @@ class FramePainter:
         self.lit_wire: object = None
         self._sprites: dict[tuple[object, ...], QPixmap] = {}
         self._sprite_scale = (0.0, 0.0)
-        self._far: tuple[object, dict[str, list[QRectF]], dict[str, list[QRectF]], dict[str, list[QLineF]]] | None = None
+        self._far: tuple[object, dict[str, list[QRectF]], dict[str, list[QRectF]], dict[str, list[QLineF]]] | None = (
+            None
+        )
         self._dots: tuple[float, QPolygonF] = (0.0, QPolygonF())
         self._small_font = QFont()
         self.refresh()
@@ -156,7 +158,13 @@ class FramePainter:
     # ---- near
 
     def _paint_near(
-        self, painter: QPainter, items: Sequence[NodeItem], transform: QTransform, scale: float, ratio: float, moving: bool
+        self,
+        painter: QPainter,
+        items: Sequence[NodeItem],
+        transform: QTransform,
+        scale: float,
+        ratio: float,
+        moving: bool,
     ) -> bool:
         fresh, pixels, stale = 0, 0.0, False
         states, selected = self.scene.states, self.scene.selected
@@ -169,6 +177,9 @@ class FramePainter:
             fade = self.faded and name not in self.reachable
             if fade:
                 painter.setOpacity(0.35)
+            if name in selected or name == self.hovered:  # below the picture, so that sockets lie on the ring
+                painter.setWorldTransform(transform)
+                self._ring(painter, item, name in selected)
             size = item.layout.width * item.layout.height * (scale * ratio) ** 2
             if picture is None and moving and (fresh >= FRESH_PICTURES or pixels + size > FRESH_PIXELS):
                 stale = True
@@ -184,13 +195,10 @@ class FramePainter:
                 painter.setWorldTransform(_PLAIN)
                 painter.drawPixmap(QPointF(_whole(place.x(), ratio), _whole(place.y(), ratio)), picture)
             state = states.get(name)
-            running = state is not None and state.kind == "running"
-            if running or name in selected or name == self.hovered:
+            if state is not None and state.kind == "running":
                 painter.setWorldTransform(transform)
                 painter.translate(x, y)
-                if running and state is not None:
-                    paint_state(painter, item, state, self.nodes)
-                self._ring(painter, item, name in selected)
+                paint_state(painter, item, state, self.nodes)
             if fade:
                 painter.setOpacity(1.0)
         painter.setWorldTransform(transform)
@@ -211,12 +219,10 @@ class FramePainter:
         return pixmap
 
     def _ring(self, painter: QPainter, item: NodeItem, selected: bool) -> None:
-        if not selected and item.node.id != self.hovered:
-            return
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.setPen(QPen(self.accent if selected else self.nodes.border, 2.0 if selected else 1.2))
-        painter.drawRoundedRect(QRectF(-1, -1, item.layout.width + 2, item.layout.height + 2), 8, 8)
+        painter.setPen(QPen(self.accent if selected else self.nodes.border, 4.5 if selected else 2.5))
+        painter.drawRoundedRect(item.rect(), 7, 7)
 
     # ---- middle
 
@@ -314,7 +320,9 @@ class FramePainter:
             x, y = item.corner
             name = paint.tinted(paint.head, node, 0.5).name() if node.colour else base
             bodies.setdefault(name, []).append(QRectF(x, y, layout.width, layout.height))
-            stripes.setdefault(paint.stripe_name(node, item.schema), []).append(QRectF(x, y, layout.width, HEADER * 0.7))
+            stripes.setdefault(paint.stripe_name(node, item.schema), []).append(
+                QRectF(x, y, layout.width, HEADER * 0.7)
+            )
         if whole:
             rows = scene.table.all_rows()
         lines = {

@@ -99,7 +99,7 @@ class GraphScene(QGraphicsScene):
             node = document.nodes[name]
             if name in change.changed or name in change.rewired:
                 schema = document.schema(name)
-                item.show(node, schema, layout_of(node, schema))
+                item.take_over(node, schema, layout_of(node, schema))
             else:
                 item.node = node
                 item.move_to(*place_of(node))
@@ -146,7 +146,7 @@ class GraphScene(QGraphicsScene):
             schema = self.document.schema(name)
             if schema is not item.schema:
                 stale.append(item.sceneBoundingRect())
-                item.show(item.node, schema, layout_of(item.node, schema))
+                item.take_over(item.node, schema, layout_of(item.node, schema))
                 stale.append(item.sceneBoundingRect())
                 self.table.set_many(self._ends((*self._wires_into(name), *self.document.wires_from(name))))
         return stale
@@ -182,7 +182,7 @@ class GraphScene(QGraphicsScene):
 
     def _wires_into(self, name: str) -> list[Wire]:
         inputs = self.document.graph.nodes[name].inputs
-        return [Wire(v.node, v.output, name, key) for key, v in inputs.items() if v.__class__ is Link]  # type: ignore[union-attr]
+        return [Wire(v.node, v.output, name, key) for key, v in inputs.items() if v.__class__ is Link]
 
     def _ends(self, wires: Iterable[Wire]) -> list[tuple[Wire, Ends, str]]:
         found: list[tuple[Wire, Ends, str]] = []

@@ -53,8 +53,8 @@ class NodeFinder:
                 continue
             if schema.type in self.recent:
                 value += (RECENT - self.recent.index(schema.type)) * (100.0 if not query else 0.4)
-            if end is not None and _exact(schema, socket, end):
-                value += 3.0
+            if end is not None:  # of those that fit, the plain ones first
+                value += 3.0 * _exact(schema, socket, end) - 0.2 * len(schema.inputs)
             found.append((-value, place, Found(schema, socket)))
         found.sort(key=lambda item: item[:2])
         return [item[2] for item in found[:MOST]]
@@ -63,14 +63,16 @@ class NodeFinder:
 def socket_for(schema: NodeSchema, end: LooseEnd) -> str | None:
     """The socket of a new node that the loose end would be wired to; None when it has none of its type."""
     if end.is_output:
-        fits = [(rank_fit(end.kind, item.type), f"{item.name}0" if item.variadic else item.name) for item in schema.inputs]
+        fits = [(rank_fit(end.kind, i.type), f"{i.name}0" if i.variadic else i.name) for i in schema.inputs]
     else:
         fits = [(rank_fit(item.type, end.kind), item.name) for item in schema.outputs]
     best = min((f for f in fits if f[0] is not None), key=lambda f: f[0] or 0, default=None)
     return best[1] if best is not None else None
 
 
-def swaps(schemas: Iterable[NodeSchema], node: NodeSchema, links: Sequence[Link], taken: Sequence[str]) -> list[NodeSchema]:
+def swaps(
+    schemas: Iterable[NodeSchema], node: NodeSchema, links: Sequence[Link], taken: Sequence[str]
+) -> list[NodeSchema]:
     """The types that could stand in for `node`: they take something of its inputs' types and give all that is taken."""
     wanted = {o.type for o in node.outputs if o.name in taken}
     given = {i.type for i in node.inputs}

@@ -31,7 +31,20 @@ def words_for(types: str) -> str:
     """A socket type as a person reads it: "conditioning", "image or mask", "anything"."""
     if types == ANY:
         return "anything"
-    return " or ".join(part.replace("_", " ").lower() for part in types.split("|"))
+    return " or ".join(" ".join(_word(word) for word in part.split("_")) for part in types.split("|"))
+
+
+def name_words(name: str) -> str:
+    """A socket's name as a person reads it: "clip_vision" is "CLIP vision"."""
+    words = " ".join(word.upper() if word in _ACRONYMS else word for word in name.split("_"))
+    return words[:1].upper() + words[1:]
+
+
+_ACRONYMS = frozenset({"vae", "clip", "cfg", "id"})
+
+
+def _word(word: str) -> str:
+    return word if word.lower() in _ACRONYMS else word.lower()
 
 
 @lru_cache(maxsize=256)

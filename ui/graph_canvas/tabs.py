@@ -62,6 +62,7 @@ class Tabs(Panel):
                 return
 
     def mark(self, tabs: Sequence[tuple[str, bool]]) -> None:
+        self.bar.updateGeometry()
         for index, (title, changed) in enumerate(tabs[: self.bar.count()]):
             text = f"{CHANGED if changed else ''}{title}".replace("&", "&&")
             if self.bar.tabText(index) != text:

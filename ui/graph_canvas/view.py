@@ -175,7 +175,7 @@ class GraphView(QGraphicsView):
         ratio, stale = self.devicePixelRatioF(), False
         region = event.region()
         # A pan uncovers two thin strips; their bounding box would be everything.
-        parts = list(region) if region.rectCount() <= 3 else [event.rect()]
+        parts: list[QRect] = [*region] if region.rectCount() <= 3 else [event.rect()]  # type: ignore[misc]  # iterates
         for rect in parts:
             painter.resetTransform()
             painter.setClipRect(rect)
@@ -211,7 +211,9 @@ class GraphView(QGraphicsView):
         if seen.intersects(QRectF(port)):
             left, top = max(-8.0, seen.left()), max(-8.0, seen.top())
             right, bottom = min(port.width() + 8.0, seen.right()), min(port.height() + 8.0, seen.bottom())
-            box = QRect(math.floor(left) - 2, math.floor(top) - 2, math.ceil(right - left) + 5, math.ceil(bottom - top) + 5)
+            box = QRect(
+                math.floor(left) - 2, math.floor(top) - 2, math.ceil(right - left) + 5, math.ceil(bottom - top) + 5
+            )
             self.viewport().update(box & port)
 
     @Slot()
@@ -265,16 +267,17 @@ class GraphView(QGraphicsView):
 
     def event(self, event: QEvent) -> bool:
         """Keys of the canvas go before the window's: Delete here is no picture's."""
-        if event.type() == QEvent.Type.ShortcutOverride and isinstance(event, QKeyEvent):
+        if not isinstance(event, QKeyEvent):
+            return super().event(event)
+        if event.type() == QEvent.Type.ShortcutOverride:
             if (self.pointer is not None and self.pointer.gesture is not None) or self.keys(event, False):
                 event.accept()
                 return True
-        if event.type() == QEvent.Type.KeyPress and isinstance(event, QKeyEvent):
-            if event.key() in {Qt.Key.Key_Tab, Qt.Key.Key_Backtab}:
-                if event.modifiers() & Qt.KeyboardModifier.ControlModifier:  # the way out for the keyboard
-                    return self.focusNextPrevChild(event.key() == Qt.Key.Key_Tab)
-                self.keyPressEvent(event)  # QWidget would give the focus on
-                return event.isAccepted()
+        elif event.type() == QEvent.Type.KeyPress and event.key() in {Qt.Key.Key_Tab, Qt.Key.Key_Backtab}:
+            if event.modifiers() & Qt.KeyboardModifier.ControlModifier:  # the way out for the keyboard
+                return self.focusNextPrevChild(event.key() == Qt.Key.Key_Tab)
+            self.keyPressEvent(event)  # QWidget would give the focus on
+            return event.isAccepted()
         return super().event(event)
 
     def viewportEvent(self, event: QEvent) -> bool:

@@ -6,6 +6,7 @@ ones in microseconds; paths are made for those that are drawn.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -19,8 +20,6 @@ _SAMPLES = 24  # points along a wire that hit tests look at
 _PRECISE = 400  # wires, beyond which the closer look costs more than it saves
 _KEPT = 4096  # paths remembered
 Ends = tuple[float, float, float, float]  # x, y of the output; x, y of the input
-
-
 
 
 class WireTable:
@@ -146,7 +145,7 @@ class WireTable:
         return self._kind[rows]
 
     def kind(self, row: int) -> str:
-        return self.kinds[self._kind[row]]
+        return self.kinds[int(self._kind[row])]
 
     def ends_of_rows(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
         """[n, 4] end points."""
@@ -173,7 +172,7 @@ class WireTable:
             return []
         points = sampled(self._ends[rows])
         cut = np.zeros(len(rows), bool)
-        for start, end in zip(line[:-1], line[1:], strict=True):
+        for start, end in itertools.pairwise(line):
             cut |= _crosses(points[:, :-1], points[:, 1:], start, end).any(axis=1)
         return [self.wires[int(row)] for row in rows[cut]]
 

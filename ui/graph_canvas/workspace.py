@@ -261,7 +261,9 @@ class GraphWorkspace(Workspace):
 
     def choose_template(self) -> None:
         """The shipped workflows; before all the simplest, which needs no file."""
-        rows = [Choice("Text to picture", "a prompt, the starter model", help="The simplest: a prompt becomes a picture.")]
+        rows = [
+            Choice("Text to picture", "a prompt, the starter model", help="The simplest: a prompt becomes a picture.")
+        ]
         rows += [
             Choice(t.title, t.group, help=t.explanation, value=t.id) for t in self._app.workflows.library.templates()
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 
 from PySide6.QtCore import QEvent, QPointF, Qt
 from PySide6.QtGui import QHelpEvent, QKeyEvent, QMouseEvent, QPainter
@@ -15,7 +16,7 @@ from studio_app.documents.graph_document import Wire
 from ui.graph_canvas.frames import frame_at
 from ui.graph_canvas.geometry import HEADER, PAD, REROUTE_HEIGHT, REROUTE_WIDTH, Row
 from ui.graph_canvas.node_item import NodeItem
-from ui.graph_canvas.sockets import words_for
+from ui.graph_canvas.sockets import name_words, words_for
 from ui.graph_canvas.tools.base import Gesture, LooseEnd
 from ui.graph_canvas.tools.moving import MoveFrame, MoveNodesGesture, Pan, ResizeFrame, ResizeNode
 from ui.graph_canvas.tools.selecting import BoxSelect, CutWires, LassoSelect
@@ -144,7 +145,8 @@ class Pointer:
         if modifiers & _CTRL and modifiers & _ALT:
             self._begin = lambda: CutWires(self.view, place)
             return
-        socket = self.scene.socket_at(place, max(11.0, 9.0 / self.view.scale_factor)) if self.view.scale_factor > 0.25 else None
+        scale = self.view.scale_factor
+        socket = self.scene.socket_at(place, max(11.0, 9.0 / scale)) if scale > 0.25 else None
         if socket is not None and self._press_socket(*socket, place):
             return
         item = self.scene.node_at(place)
@@ -227,7 +229,7 @@ class Pointer:
             self._click = lambda: self.scene.document.edit(
                 "Unfold" if item.node.collapsed else "Fold", collapse([name], not item.node.collapsed)
             )
-        elif layout.shape != "reroute" and not layout.collapsed and x > layout.width - GRIP and y > layout.height - GRIP:
+        elif layout.shape != "reroute" and not layout.collapsed and min(x - layout.width, y - layout.height) > -GRIP:
             self._begin = lambda: ResizeNode(self.view, place, item)
             return
         elif not modifiers:
@@ -251,7 +253,13 @@ class Pointer:
             self.scene.select([name])
         else:
             before = self._click
-            self._click = lambda: (before() if before is not None else None, self.scene.select([name]))
+
+            def click() -> None:
+                if before is not None:
+                    before()
+                self.scene.select([name])
+
+            self._click = click
         self.scene.raise_nodes([name])
 
     # ---- finding and hovering
@@ -289,7 +297,10 @@ class Pointer:
         if not isinstance(event, QHelpEvent):
             return False
         text = self.explain(self.view.to_scene(QPointF(event.pos())))
-        QToolTip.showText(event.globalPos(), text, self.view) if text else QToolTip.hideText()
+        if text:
+            QToolTip.showText(event.globalPos(), f"<qt>{escape(text)}</qt>", self.view)
+        else:
+            QToolTip.hideText()
         return True
 
     def explain(self, place: QPointF) -> str:
@@ -303,7 +314,7 @@ class Pointer:
             else:
                 schema = self.scene.document.input_schema(item.node.id, name)
                 kind, tip = item.layout.inputs[name][2], schema.tooltip if schema else ""
-            words = name.replace("_", " ").capitalize()
+            words = name_words(name)
             return f"{words} ({words_for(kind)}){': ' + tip if tip else ''}"
         over = self.scene.node_at(place)
         if over is not None:
@@ -337,5 +348,3 @@ class Pointer:
             act()
         except TesseraError as error:
             self.view.said.emit(str(error))
-
-

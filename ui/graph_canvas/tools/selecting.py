@@ -92,7 +92,9 @@ class CutWires(Gesture):
     def release(self, place: QPointF, modifiers: Qt.KeyboardModifier) -> None:
         cut = self.scene.table.crossed(self._stroke)
         if cut:
-            self.scene.document.edit("Cut the wire" if len(cut) == 1 else f"Cut {len(cut)} wires", Disconnect(tuple(cut)))
+            self.scene.document.edit(
+                "Cut the wire" if len(cut) == 1 else f"Cut {len(cut)} wires", Disconnect(tuple(cut))
+            )
 
     def paint(self, painter: QPainter) -> None:
         path = QPainterPath(self._stroke[0])

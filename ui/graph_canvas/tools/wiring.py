@@ -34,7 +34,7 @@ class WireGesture(Gesture):
         self._target: tuple[NodeItem, str] | None = None
         self._refusal = ""
         document = self.scene.document
-        # A wire must not close a circle: an output can't go back to what feeds it, nor an input come from what it feeds.
+        # No circles: an output can't go back to what feeds it, nor an input come from what it feeds.
         self._barred = document.upstream([end.node]) if end.is_output else document.downstream([end.node])
         self._fitting: dict[NodeLayout, tuple[str, ...]] = {}
         frames = view.frames
@@ -95,8 +95,14 @@ class WireGesture(Gesture):
         if not fits:
             sockets = over.layout.inputs if self.end.is_output else over.layout.outputs
             return (over, next(iter(sockets))) if sockets else None
-        free = [name for name in fits if not isinstance(over.node.inputs.get(name), Link)] if self.end.is_output else fits
-        exact = [n for n in free if (over.layout.inputs if self.end.is_output else over.layout.outputs)[n][2] == self.end.kind]
+        free = (
+            [name for name in fits if not isinstance(over.node.inputs.get(name), Link)] if self.end.is_output else fits
+        )
+        exact = [
+            n
+            for n in free
+            if (over.layout.inputs if self.end.is_output else over.layout.outputs)[n][2] == self.end.kind
+        ]
         return over, (exact or free or fits)[0]
 
     def release(self, place: QPointF, modifiers: Qt.KeyboardModifier) -> None:
