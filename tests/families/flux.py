@@ -17,10 +17,11 @@ GUIDANCE = 4.0
 
 
 def tiny(folder: Path) -> Path:
-    """A tiny dev beside a schnell, a Fill and a Depth of the same parts, and two ControlNets."""
+    """A tiny dev beside a schnell, a Fill and a Depth of the same parts, and three ControlNets."""
     write(folder)
     _write_controlnet(folder / "nets" / "plain", seed=3)
     _write_controlnet(folder / "nets" / "union", seed=4, num_mode=5)
+    _write_controlnet(folder / "nets" / "pixels", seed=5, conditioning_embedding_channels=16, patch_size=2)
     write(folder.parent / f"{folder.name}-schnell", guidance=False, shifted=False)
     write(folder.parent / f"{folder.name}-fill", channels=64 * 6)
     write(folder.parent / f"{folder.name}-depth", channels=64 * 2)
@@ -166,7 +167,7 @@ def _kontext(folder: Path) -> Case:
 
 
 def _controls(folder: Path) -> list[Case]:
-    hints = {"plain": room.picture(seed=7), "union": room.picture(seed=8)}
+    hints = {name: room.picture(seed=seed) for seed, name in enumerate(("plain", "union", "pixels"), start=7)}
 
     def ours(names: tuple[str, ...], dtype: torch.dtype) -> Picture:
         from engine.contracts.references import ModelRef
@@ -200,5 +201,8 @@ def _controls(folder: Path) -> list[Case]:
         }  # fmt: skip
         return _reference(tiny, "FluxControlNetPipeline", arguments, controlnet=FluxMultiControlNetModel(nets))
 
-    several = (("control", ("plain",)), ("control (union)", ("union",)), ("control (two)", ("plain", "union")))
+    several = (
+        ("control", ("plain",)), ("control (union)", ("union",)), ("control (XLabs)", ("pixels",)),
+        ("control (two)", ("plain", "union")),
+    )  # fmt: skip
     return [Case(task, partial(ours, names), partial(reference, names)) for task, names in several]
