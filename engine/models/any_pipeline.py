@@ -32,8 +32,9 @@ def load_pipeline(folder: Path, device: torch.device, dtype: torch.dtype) -> Any
     check_safe(folder)
     index = read_config(folder / "model_index.json")
     name = str(index.get("_class_name", ""))
-    kind = getattr(diffusers, name, None)
-    if not (isinstance(kind, type) and issubclass(kind, diffusers.DiffusionPipeline)):
+    found = getattr(diffusers, name, None)
+    kind: Any = found
+    if not (isinstance(found, type) and issubclass(found, diffusers.DiffusionPipeline)):
         raise UnsafeModel(f"this model is refused: diffusers has no pipeline “{clip(name)}”", where=str(folder),
                           fix="Use a model made for one of diffusers' own pipelines")  # fmt: skip
     for part, class_name in parts_of(folder, index).items():
@@ -47,7 +48,7 @@ def load_pipeline(folder: Path, device: torch.device, dtype: torch.dtype) -> Any
             warnings.simplefilter("ignore")
             pipeline = kind.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, dtype=dtype, trust_remote_code=False,
-                **{part: None for part in _LEFT_OUT if part in inspect.signature(kind.__init__).parameters},
+                **{part: None for part in _LEFT_OUT if part in inspect.signature(kind).parameters},
             )  # fmt: skip
     except TesseraError:
         raise

@@ -30,9 +30,10 @@ def skeleton(class_name: str, config: Mapping[str, Any]) -> Any:
     Raises InvalidDocument when the configuration does not fit the class.
     """
     from accelerate import init_empty_weights
+    from transformers.initialization import no_init_weights
 
     try:
-        with warnings.catch_warnings(), init_empty_weights(include_buffers=False):
+        with warnings.catch_warnings(), no_init_weights(), init_empty_weights(include_buffers=False):
             warnings.simplefilter("ignore")
             if class_name.startswith(_TRANSFORMERS):
                 import transformers

@@ -143,17 +143,10 @@ def _picture(context: _Context, width: int, height: int) -> tuple[Any, int, floa
     start = time.perf_counter()
     encoded = context.session.text(TextEncoderHandle(ref, family.name)).encode_text(PROMPT)
     nothing = context.session.text(TextEncoderHandle(ref, family.name)).encode_text("")
-    latent = empty(context, width, height, 1)  # type: ignore[arg-type]
-    made = k_sampler(
-        context,
-        ModelHandle(ref, family.name),
-        encoded.entries,
-        nothing.entries,
-        latent,
-        seed=1,
-        steps=STEPS,
-        cfg=4.0,  # type: ignore[arg-type]
-    )
+    ctx: Any = context
+    latent = empty(ctx, width, height, 1)
+    model = ModelHandle(ref, family.name)
+    made = k_sampler(ctx, model, encoded.entries, nothing.entries, latent, seed=1, steps=STEPS, cfg=4.0)
     picture = (family.decode(made.samples).permute(0, 2, 3, 1) / 2 + 0.5).clamp(0, 1).numpy()
     return picture, encoded.tokens, time.perf_counter() - start
 

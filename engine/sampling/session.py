@@ -183,7 +183,7 @@ class Session:
     def free(self) -> None:
         """Let go of every loaded part."""
         for kept in (self._parts, self._sizes, self._families, self._sources, self._decoders):
-            kept.clear()  # type: ignore[attr-defined]
+            kept.clear()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 

@@ -9,6 +9,8 @@ switch is back to a model that the session still keeps.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import gc
 import shutil
 import statistics
@@ -138,6 +140,8 @@ def _cost(load: Callable[[], Any], device: str) -> Cost:
     import torch
 
     gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # what the load before freed goes back to the system
     if device == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()

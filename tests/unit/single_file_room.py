@@ -187,7 +187,7 @@ def write_folder(folder: Path, family: str = "sd15", words: int = 0, tokenizer: 
         sample_size=8, in_channels=4, out_channels=4, layers_per_block=2, block_out_channels=(320, 64),
         down_block_types=crossed[0], up_block_types=crossed[1], **settings,
     ).save_pretrained(folder / "unet")  # fmt: skip
-    room.write_autoencoder(folder / "vae", **({"scaling_factor": 0.13025} if family == "sdxl" else {}))
+    room.write_autoencoder(folder / "vae", scaling_factor=0.13025 if family == "sdxl" else 0.18215)
     shutil.copytree(tokenizer, folder / "tokenizer")
     _write_clip(folder / "text_encoder", many, 768)
     if family == "sdxl":

@@ -56,7 +56,8 @@ def test_it_draws_what_the_pipeline_draws(folder: Path) -> None:
             generator=torch.Generator().manual_seed(7), output_type="np", use_resolution_binning=False,
         ).images  # fmt: skip
     np.testing.assert_array_equal(made, wanted)
-    assert (made.shape, made.dtype) == ((1, 64, 64, 3), np.float32)
+    assert made.shape == (1, 64, 64, 3)
+    assert made.dtype == np.float32
     assert steps == [(0, 3), (1, 3), (2, 3), (3, 3)]
     diffusers_pipeline(ctx, REF, "red", image=np.zeros((1, 64, 64, 3), np.float32), width=64, height=64, steps=1)
     assert ctx.logs == ["PixArtSigmaPipeline has no use for the picture."]
