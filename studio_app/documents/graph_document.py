@@ -252,6 +252,11 @@ class GraphDocument:
         return self._history.can_redo
 
     @property
+    def history_sizes(self) -> tuple[int, int]:
+        """How many entries can be taken back, and how many done again."""
+        return self._history.sizes
+
+    @property
     def undo_label(self) -> str:
         return self._history.undo_label
 

@@ -79,6 +79,11 @@ class History:
         return self._done[-1][0] if self._done else self._bottom
 
     @property
+    def sizes(self) -> tuple[int, int]:
+        """How many entries can be taken back, and how many done again."""
+        return len(self._done), len(self._undone)
+
+    @property
     def can_undo(self) -> bool:
         return bool(self._done)
 

@@ -46,6 +46,7 @@ class Journal:
         self._waiting: list[Entry | Word] = []
         self._base: dict[str, Any] | None = None
         self._depth = 0  # entries that the file knows and could take back
+        self._ahead = 0  # entries taken back that the file knows and could do again
         self._size = 0
         self.error: StorageError | None = None  # why the last write failed
 
@@ -55,10 +56,11 @@ class Journal:
         document.journal = self
         self.renew()
 
-    def resume(self, document: GraphDocument, size: int, depth: int) -> None:
-        """Go on with the file from which `document` was replayed: its first `size` bytes hold."""
-        self._document, self._size, self._depth = document, size, depth
-        document.journal = self
+    def resume(self, found: Replayed) -> None:
+        """Go on with the file that was replayed."""
+        self._document, self._size = found.document, found.size
+        self._depth, self._ahead = found.depth, found.ahead
+        found.document.journal = self
 
     def edited(self, entry: Entry, joined: bool) -> None:
         with self._lock:
@@ -68,6 +70,7 @@ class Journal:
             else:
                 self._waiting.append(entry)
             self._depth += not joined
+            self._ahead = 0
         if self._size > REBASE_BYTES:
             self.renew()
         self._writer.wake(self)
@@ -75,8 +78,10 @@ class Journal:
     def travelled(self, word: Word) -> None:
         with self._lock:
             self._waiting.append(word)
-            self._depth += {"undo": -1, "redo": 1}.get(word, 0)
-        if self._depth < 0:  # beyond what the file knows
+            step = {"undo": 1, "redo": -1}.get(word, 0)
+            self._depth -= step
+            self._ahead += step
+        if self._depth < 0 or self._ahead < 0:  # beyond what the file knows
             self.renew()
         self._writer.wake(self)
 
@@ -90,7 +95,7 @@ class Journal:
         }  # fmt: skip
         with self._lock:
             self._waiting.clear()
-            self._base, self._depth, self._size = base, 0, 0
+            self._base, self._depth, self._ahead, self._size = base, 0, 0, 0
         self._writer.wake(self)
 
     def flush(self) -> None:
@@ -216,11 +221,13 @@ class JournalWriter:
 
 @dataclass(frozen=True)
 class Replayed:
-    """A document as its journal tells it; `size` bytes of the file held, with `depth` entries to take back."""
+    """A document as its journal tells it; `size` bytes of the file held, with `depth` entries to take back and `ahead`
+    to do again."""
 
     document: GraphDocument
     size: int
     depth: int
+    ahead: int
     torn: bool  # whether something after `size` could not be read
 
 
@@ -240,26 +247,26 @@ def replay(path: Path, registry: Registry) -> Replayed:
     )
     if head.get("changed"):
         document.mark_changed()
-    depth, size = 0, end
+    size = end
     while (end := data.find(b"\n", size) + 1) > 0:
         line = _parsed(data[size:end])
         try:
-            depth += do_line(document, line or {})
+            do_line(document, line or {})
         except TesseraError as error:
             log.warning("the journal %s can't be read beyond byte %d: %s", path.name, size, error)
             break
         size = end
-    return Replayed(document, size, depth, size != len(data))
+    return Replayed(document, size, *document.history_sizes, size != len(data))
 
 
-def do_line(document: GraphDocument, line: dict[str, Any]) -> int:
-    """Do one line; by how much the number of entries grew."""
+def do_line(document: GraphDocument, line: dict[str, Any]) -> None:
+    """Do what one line of a journal says. Raises InvalidDocument."""
     go = line.get("go")
     if go == "undo":
-        return -1 if document.can_undo and document.undo() is not None else 0
-    if go == "redo":
-        return 1 if document.can_redo and document.redo() is not None else 0
-    if go == "seal":
+        document.undo()
+    elif go == "redo":
+        document.redo()
+    elif go == "seal":
         document.seal()
     elif go == "saved":
         document.mark_saved()
@@ -269,10 +276,8 @@ def do_line(document: GraphDocument, line: dict[str, Any]) -> int:
             str(line.get("label", "")), str(line.get("merge", "")), tuple(str(name) for name in level),
             [step_from_json(step) for step in steps],
         )  # fmt: skip
-        return 1
     else:
         raise InvalidDocument("a line of the journal can't be read")
-    return 0
 
 
 def told(item: Entry | Word) -> dict[str, Any]:

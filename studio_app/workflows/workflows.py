@@ -250,7 +250,7 @@ class Workflows:
             return None
         journal = Journal(path, self._writer)
         opened = OpenWorkflow(tab.id, found.document, journal, view=tab.view)
-        journal.resume(found.document, found.size, found.depth)
+        journal.resume(found)
         if tab.path:
             self._take_file(opened, Path(tab.path), Stamp(tab.time, tab.size))
         return opened

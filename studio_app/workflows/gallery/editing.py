@@ -38,14 +38,14 @@ def inpaint() -> Drawing:
         GROUP,
     )
     m = checkpoint(d)
-    image = picture(d, "landscape.png")["image"]
+    image = picture(d, "shapes.png")["image"]
     box = d.add(
-        "mask", "mask.rectangle", "Mask", width=128, height=128, rectangle_width=128, rectangle_height=52
+        "mask", "mask.rectangle", "Mask", width=128, height=128, x=16, y=16, rectangle_width=96, rectangle_height=96
     )
     for name, label in (("x", "Left"), ("y", "Top"), ("rectangle_width", "Width"), ("rectangle_height", "Height")):
         d.show(box, name, label, group="Mask")
     soft = d.add("soften", "mask.blur", "Soften", mask=box["mask"])
-    save(d, _masked(d, m, image, soft["mask"], "mountains, the sky with clouds, day"))
+    save(d, _masked(d, m, image, soft["mask"], "a large yellow star on a blue background"))
     return d
 
 

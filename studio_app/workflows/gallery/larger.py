@@ -53,7 +53,7 @@ def tiled_upscale() -> Drawing:
         tile_size=128, overlap=32,
     )  # fmt: skip
     p = prompt(d, "prompt", m.clip, "a house in front of mountains at sunset")
-    made = sampler(d, m.model, p, negative(d, m.clip), start["latent"], denoise=0.05, steps=40)
+    made = sampler(d, m.model, p, negative(d, m.clip), start["latent"], denoise=0.025, steps=40)
     whole = d.add(
         "decode", "latent.decode_image_tiled", "Decode in tiles", vae=m.vae, latent=made, tile_size=128, overlap=32
     )
