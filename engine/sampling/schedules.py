@@ -79,9 +79,13 @@ class Schedule:
         return self.timesteps.shape[0]
 
     def starting_below(self, gap: float) -> Schedule:
-        """A flow model's schedule with no σ closer to 1 than `gap`: where the log of the signal is needed."""
+        """A flow model's schedule with no σ closer to 1 than `gap`: where the log of the signal is needed.
+
+        A list that rises to pure noise is held below it too: no step can arrive there by that log.
+        """
+        gap = max(gap, 1e-6) if bool((self.sigmas[1:] >= 1.0).any()) else gap
         highest = 1.0 - gap
-        if not gap or float(self.sigmas[0]) <= highest:
+        if not gap or float(self.sigmas.max()) <= highest:
             return self
         told = self.timesteps.clamp(max=float(self.timesteps[0] / self.sigmas[0]) * highest)
         sigmas = self.sigmas.clamp(max=highest)

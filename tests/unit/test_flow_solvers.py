@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import (
@@ -176,6 +177,26 @@ def test_stochastic_samplers_draw_and_the_others_do_not() -> None:
 
         walked(solver, run_of(laid(solver), noise=noise), starting())
         assert bool(drawn) == (sampler in STOCHASTIC_SAMPLERS), sampler
+
+
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name not in STOCHASTIC_SAMPLERS])
+def test_a_picture_is_led_back_to_its_noise_and_out_again(sampler: str) -> None:
+    """“Turn noise levels round” of a straight flow: there and back is the same latent."""
+    picture = torch.linspace(-1, 1, 144).reshape(1, 4, 6, 6)
+
+    def straight(x: torch.Tensor, sigma: float) -> torch.Tensor:
+        return (x - picture) / sigma
+
+    solver = solver_named(sampler, flow=True)
+    levels = schedules.build("normal", 6, SPACE).sigmas.numpy()
+    begun = 0.9 * picture + 0.1 * starting()
+    turned, until = schedules.explicit(np.append(levels[-2:0:-1], np.float32(1.0)), SPACE, "flow")
+    run = run_of(turned.starting_below(solver.below_one), straight)
+    state = SolverState(0, picture + turned.sigmas[0] * (begun - picture) / 0.1, generators_for(7, range(2)))
+    while state.index < until:
+        state = solver.step(state, run)
+    assert bool(torch.isfinite(state.latent).all())
+    assert torch.allclose(state.latent, picture + (begun - picture) / 0.1, atol=1e-3)
 
 
 def test_without_eta_euler_ancestral_is_euler() -> None:
