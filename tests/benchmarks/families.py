@@ -17,12 +17,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from engine.families.defaults import FAMILIES
 from engine.models.denoiser_family import title_of
+from engine.sampling.names import SAMPLER_LABELS, SCHEDULE_LABELS
 from tests.benchmarks.harness import Goal, Report
 from tests.families import room
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "families.md"
-START, END = "<!-- bench families: start -->", "<!-- bench families: end -->"
+MARK = "<!-- bench families: {name} {edge} -->"
 CLOSE: Goal = ("<=", 1e-5)
 NO_FARTHER: Goal = ("<=", 1.0)
 ONE_TASK: Goal = ("<=", 1.1)
@@ -118,12 +120,26 @@ def page_table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def recommended_table() -> str:
+    """What each family recommends, for docs/families.md."""
+    lines = ["| family | size | steps | guidance | sampler | schedule | edges in |", "| --- " * 7 + "|"]
+    for family, own in FAMILIES.items():
+        guidance = f"{own.cfg:g}" if own.supports_negative else f"{own.cfg:g} (no negative prompt)"
+        lines.append(
+            f"| {title_of(family)} | {own.width}×{own.height} | {own.steps} | {guidance} "
+            f"| {SAMPLER_LABELS[own.sampler]} | {SCHEDULE_LABELS[own.scheduler]} | {own.multiple} px |"
+        )
+    return "\n".join(lines)
+
+
 def write_page(rows: Sequence[Row], page: Path = PAGE) -> None:
-    """Put the table between the marks of the page; the words around it are written by hand."""
+    """Put the tables between the marks of the page; the words around them are written by hand."""
     text = page.read_text(encoding="utf-8")
-    before, _, rest = text.partition(START)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{START}\n{page_table(rows)}\n{END}{after}", encoding="utf-8")
+    for name, table in (("recommended", recommended_table()), ("verified", page_table(rows))):
+        start, end = MARK.format(name=name, edge="start"), MARK.format(name=name, edge="end")
+        before, _, rest = text.partition(start)
+        text = f"{before}{start}\n{table}\n{end}{rest.partition(end)[2]}"
+    page.write_text(text, encoding="utf-8")
 
 
 def run(page: Path | None = PAGE) -> Report:
