@@ -33,6 +33,7 @@ from ui.graph_canvas.geometry import GRID, NOTE
 from ui.graph_canvas.walking import Way, step
 
 PASTE_STEP = 30.0
+BESIDE = 60.0  # canvas pixels between a node and one that is added to it
 FRAME_COLOURS = ("#5b9dff", "#62cf8c", "#f2b84b", "#ff8078", "#b39ddb", "#80cbc4")
 
 
@@ -67,11 +68,13 @@ class Acts:
         return {n: (items[n].layout.width, items[n].layout.height) for n in (items if names is None else names)}
 
     def pointer_or_middle(self) -> QPointF:
-        """Where a new thing goes: under the pointer when it is over the canvas, else in the middle."""
+        """Where a new thing goes: under the pointer, else beside what is selected, else into the middle."""
         port = self.view.viewport()
         place = port.mapFromGlobal(self.view.cursor().pos())
-        over = port.rect().contains(place) and port.underMouse()
-        return self.view.to_scene(QPointF(place)) if over else self.view.centre()
+        if port.rect().contains(place) and port.underMouse() and not self.view.walking:
+            return self.view.to_scene(QPointF(place))
+        beside = self.canvas.chosen_item_corner()
+        return beside + QPointF(BESIDE, 16.0) if beside is not None else self.view.centre()
 
     # ---- history
 

@@ -15,12 +15,11 @@ from studio_app.documents.edits import AddNodes, Connect, Disconnect, Edit, Inse
 from studio_app.documents.graph_document import Wire
 from ui.graph_canvas.acts import Acts
 from ui.graph_canvas.choice_popup import Choice
+from ui.graph_canvas.geometry import WIDTH
 from ui.graph_canvas.search import Found, NodeFinder, swaps
 from ui.graph_canvas.sockets import name_words, words_for
 from ui.graph_canvas.tools.base import LooseEnd
 from ui.widgets.fuzzy import ranked
-
-BESIDE = 60.0  # canvas pixels between a node and one that is added to it
 
 
 class Finding:
@@ -63,7 +62,10 @@ class Finding:
         name = self.document.new_id(_base(schema.type))
         x, y = at.x(), at.y()
         if end is not None and not end.is_output:
-            x -= 240.0
+            x -= WIDTH
+        taken = {item.corner for item in self.scene.items_by_id.values()}
+        while (round(x), round(y) - 16.0) in taken:  # never exactly over another
+            x, y = x + 30.0, y + 30.0
         node = Node(id=name, type=schema.type, type_version=schema.node_version, position=(round(x), round(y) - 16.0))
         edits: list[Edit] = [AddNodes((node,))]
         if end is not None and found.socket:
@@ -110,7 +112,7 @@ class Finding:
     def _connections(self, name: str) -> list[Choice]:
         document, items = self.document, self.scene.items_by_id
         here = items[name]
-        rows: list[tuple[tuple[bool, float], Choice]] = []
+        rows: list[tuple[tuple[bool, bool, float], Choice]] = []  # what the node itself lacks comes first
         for other in items.values():
             if other is here:
                 continue
@@ -127,7 +129,7 @@ class Finding:
                             else f"{name_words(into)} ← {clip(source.title, 30)}: {name_words(output)}",
                             "in place of its wire" if taken else "", kind, "", wire,
                         )  # fmt: skip
-                        rows.append(((taken, gap), row))
+                        rows.append(((taken, source is here, gap), row))
         rows.sort(key=lambda pair: pair[0])
         return [row for _, row in rows]
 

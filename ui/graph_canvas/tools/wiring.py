@@ -40,9 +40,9 @@ class WireGesture(Gesture):
         frames = view.frames
         frames.faded = True
         frames.hidden_wire = end.former
-        frames.reachable = frozenset(
-            name for name, other in self.scene.items_by_id.items() if name not in self._barred and self._fits(other.layout)
-        ) | {end.node}  # fmt: skip
+        items = self.scene.items_by_id.items()
+        fitting = {name for name, other in items if name not in self._barred and self._fits(other.layout)}
+        frames.reachable = frozenset(fitting | {end.node})
         view.viewport().update()
 
     def _fits(self, layout: NodeLayout) -> tuple[str, ...]:
