@@ -225,6 +225,7 @@ class GraphDocument:
         self._did(Entry(label, merge, level, tuple(steps), tuple(reversed(back))), touched)
 
     def _did(self, entry: Entry, touched: Touched) -> Change:
+        self._revision += 1
         joined = self._history.add(entry)
         if self.journal is not None:
             self.journal.edited(entry, joined)
@@ -304,6 +305,7 @@ class GraphDocument:
         touched = Touched()
         for step in steps:
             step.apply(self.content, touched)
+        self._revision += 1
         if self.journal is not None:
             self.journal.travelled(word)
         moved = self._stand_at(entry.level)
@@ -323,7 +325,6 @@ class GraphDocument:
         return before != (self._level, self._graph_id)
 
     def _tell(self, touched: Touched, moved: bool = False) -> Change:
-        self._revision += 1
         try:
             still = self.graph_at(self._level) == self._graph_id
         except InvalidDocument:

@@ -65,8 +65,9 @@ def quick(workflow: Workflow) -> Workflow:
             inputs["steps"] = STEPS
         if item.title == "Steps":
             inputs["value"] = STEPS
-        if isinstance(inputs.get("count"), int):
-            inputs["count"] = min(inputs["count"], 4)
+        count = inputs.get("count")
+        if isinstance(count, int):
+            inputs["count"] = min(count, 4)
         return replace(item, inputs=inputs)
 
     subgraphs = tuple(replace(s, nodes=tuple(map(node, s.nodes))) for s in workflow.subgraphs)

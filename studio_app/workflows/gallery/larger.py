@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.contracts.workflow import InputValue
 from studio_app.workflows.gallery.drawing import (
     CFG,
     Drawing,
@@ -75,7 +76,7 @@ def two_stages() -> Drawing:
     steps = d.add("steps", "utility.integer", "Steps", value=20)
     d.show(steps, "value", "Steps", advanced=True)
     half = d.add("half", "maths.expression", "Half of them", expression="a // 2", a=steps["value"])
-    common = {"cfg": CFG, "sampler": "ddim", "scheduler": "simple"}
+    common: dict[str, InputValue] = {"cfg": CFG, "sampler": "ddim", "scheduler": "simple"}
     a = d.add(
         "first", "sample.k_sampler_advanced", "First stage", model=m.model, positive=first, negative=n, latent=latent,
         seed=3, steps=steps["value"], end_step=half["whole"], return_with_leftover_noise=True, **common,
