@@ -18,7 +18,6 @@ TOLD = 2.5  # dev's embedded guidance
 
 def tiny(folder: Path) -> Path:
     """Klein, and dev in its folder `dev`."""
-    torch.manual_seed(0)
     words = len(_language.write_qwen_tokenizer(folder / "tokenizer"))
     _language.write_qwen3(folder / "text_encoder", words, layers=28)
     _write_rest(folder, guidance=False)

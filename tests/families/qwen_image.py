@@ -27,7 +27,6 @@ MORE = {"guidance_scale": None, "true_cfg_scale": SETTINGS.cfg}
 def tiny(folder: Path) -> Path:
     from diffusers import AutoencoderKLQwenImage, QwenImageControlNetModel, QwenImageTransformer2DModel
 
-    torch.manual_seed(0)
     vocabulary = _language.write_qwen_tokenizer(folder / "tokenizer")
     _language.write_qwen25_vl(folder / "text_encoder", vocabulary)
     sizes: dict[str, Any] = {
@@ -37,8 +36,7 @@ def tiny(folder: Path) -> Path:
     QwenImageTransformer2DModel(**sizes, num_layers=2).save_pretrained(folder / "transformer")
     autoencoder = AutoencoderKLQwenImage(base_dim=8, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1)
     autoencoder.save_pretrained(folder / "vae")
-    for seed, name in enumerate(("edges", "depth")):
-        torch.manual_seed(seed)
+    for name in ("edges", "depth"):
         room.lively(QwenImageControlNetModel(**sizes, num_layers=1)).save_pretrained(folder / "nets" / name)
     scheduler = {
         "_class_name": "FlowMatchEulerDiscreteScheduler", "base_image_seq_len": 256, "base_shift": 0.5,
