@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,6 +13,7 @@ from engine.contracts.errors import MissingModel, TesseraError, suggest
 from engine.contracts.references import STARTER_NAME, ModelRef
 from engine.models.file_info import identify_checkpoint, info_of
 from engine.models.fingerprint import ModelInfo, OtherPipeline, identify_pipeline
+from engine.models.identify import identify
 from engine.models.model_file import ModelFile
 from engine.recipes.recommended import Recommended
 from studio_app.models.layouts import diffusers_places
@@ -194,6 +195,9 @@ class ModelIndex:
                 found[path] = _entry(path, starter=starter)
             except TesseraError as error:
                 refused.append(RefusedModel(path, str(error)))
+        for path in self._starter.parent.glob(f"{STARTER_NAME}_[cl]*/*.safetensors"):  # its ControlNet and LoRA
+            shipped = _entry_of(path, info_of(path, identify(path)))
+            found[path.parent] = replace(shipped, ref=replace(shipped.ref, name=STARTER_NAME), path=path.parent)
         self._unusable = {}
         for path, about in self._known_files():
             if path in found or about.container == "folder":
