@@ -1,7 +1,7 @@
 """Open a weight file, or the shards of a folder, as tensors that are read when they are asked for.
 
 safetensors and GGUF only; their headers are checked with our own bounds before anything is mapped. Files are mapped
-into memory privately: what is asked for in the type it has is a view of the file, and takes no memory of its own.
+into memory, to be read only: what is asked for in the type it has is a view of the file, and takes no memory of its own.
 Eight-bit floats come with the scales that ComfyUI and others store beside them; GGUF's blocks are dequantised.
 """
 
@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import mmap
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ CHUNK = 4 * 2**20
 
 
 class _Mapped:
-    """The bytes of a file from `start` on, mapped privately when first asked for."""
+    """The bytes of a file from `start` on, mapped when first asked for."""
 
     def __init__(self, path: Path, start: int) -> None:
         self._path, self._start = path, start
@@ -59,12 +60,15 @@ class _Mapped:
         if self._bytes is None:
             try:
                 with self._path.open("rb") as file:
-                    self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+                    self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             except (OSError, ValueError) as error:
                 raise MissingModel(
                     "it can't be read", where=str(self._path), fix="Check the file and its permissions"
                 ) from error
-            self._bytes = torch.frombuffer(self._map, dtype=torch.uint8)
+            with warnings.catch_warnings():
+                # Read-only, since the system counts private pages against its memory; nothing here writes to them.
+                warnings.filterwarnings("ignore", message="The given buffer is not writable")
+                self._bytes = torch.frombuffer(self._map, dtype=torch.uint8)
         return self._bytes[self._start + begin : self._start + end]
 
     def read_ahead(self, spans: Iterable[tuple[int, int]]) -> None:
