@@ -1,7 +1,7 @@
 """Open a weight file, or the shards of a folder, as tensors that are read when they are asked for.
 
 safetensors and GGUF only; their headers are checked with our own bounds before anything is mapped. Files are mapped
-into memory, to be read only: what is asked for in the type it has is a view of the file, and takes no memory of its own.
+into memory, to be read only: what is asked for in the type it has is a view of the file and takes no memory.
 Eight-bit floats come with the scales that ComfyUI and others store beside them; GGUF's blocks are dequantised.
 """
 
