@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -14,6 +15,7 @@ from engine.families.controls import Bindings, BoundControl, residuals
 from engine.families.freeu import FreeU, freeu
 from engine.families.guided import Asked, GuidedNetwork
 from engine.families.protocol import BindRequest
+from engine.families.reference_only import looking, reference_of
 from engine.families.unet_channels import Channels
 from engine.graph.values import ConditioningEntry
 from engine.models.adapters.apply import Weights
@@ -82,6 +84,7 @@ class BoundUNet(GuidedNetwork):
     ) -> None:
         self._network, self._controls, self._added = network, controls, added
         self._own = own or {}
+        self._reference = reference_of(request.patches, request.shape, network.device)
         self._channels = channels
         self._batch = request.shape[0]
         self._scale: torch.Tensor | None = None
@@ -105,11 +108,37 @@ class BoundUNet(GuidedNetwork):
         if inputs.channels is not None:
             x = torch.cat([x, inputs.channels], dim=1)
         network = self._own.get(id(asked[0][0]), self._network)
-        output = network(
-            x, timestep, encoder_hidden_states=inputs.embedding, timestep_cond=self._scale, return_dict=False,
-            **steered,
-        )  # fmt: skip
+        with self._looking(network, timestep, fraction, asked, inputs):
+            output = network(
+                x, timestep, encoder_hidden_states=inputs.embedding, timestep_cond=self._scale, return_dict=False,
+                **steered,
+            )  # fmt: skip
         return output if output.dtype == torch.float32 else output.float()
+
+    def _looking(
+        self, network: Network, timestep: torch.Tensor, fraction: float, asked: tuple[Asked, ...], inputs: _Inputs
+    ) -> AbstractContextManager[None]:
+        """While inside, the network looks at the reference picture of the run, where it has one now."""
+        reference = self._reference
+        if reference is None or not reference.holds(fraction):
+            return contextlib.nullcontext()
+        if reference.at != float(timestep):  # once a step, as the first prompt asked for would see it
+            sigma = self._noise.sigma_at(float(timestep))
+            seen = (reference.latents + sigma * reference.noise) / (sigma**2 + 1) ** 0.5
+            seen = seen.to(network.dtype)
+            if inputs.channels is not None:
+                seen = torch.cat([seen, inputs.channels[-1:]], dim=1)
+            more = {} if inputs.added is None else {"added_cond_kwargs": {k: v[-1:] for k, v in inputs.added.items()}}
+            scale = None if self._scale is None else self._scale[-1:]
+            with looking(network.module, reference, "keep"):
+                network(
+                    seen, timestep, encoder_hidden_states=inputs.embedding[-1:], timestep_cond=scale,
+                    return_dict=False, **more,
+                )  # fmt: skip
+            reference.at = float(timestep)
+        shares = [1.0 - reference.fidelity if negative else 1.0 for _, negative in asked]
+        reads = torch.tensor(shares, device=network.device).repeat_interleave(self._batch)
+        return looking(network.module, reference, "read", None if all(share == 1 for share in shares) else reads)
 
     def _inputs(self, asked: tuple[Asked, ...]) -> _Inputs:
         key = tuple((id(entry), negative) for entry, negative in asked)

@@ -20,7 +20,7 @@ from engine.sampling.noise_space import NoiseSpace, Prediction, zero_terminal_sn
 # (unconditional x₀, conditional x₀, x₀ so far, latent x₀ + σ·noise, σ, scale) → x₀
 Rule: TypeAlias = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
 
-NETWORK_PATCHES = ("lora", "freeu", "dtype")
+NETWORK_PATCHES = ("lora", "freeu", "reference_only", "dtype")
 DISTILLED_STRIDE = 20  # an LCM knows 50 of its teacher's 1000 timesteps
 
 
@@ -57,6 +57,11 @@ def _patched_flow(space: FlowSpace, patch: Patch) -> FlowSpace:
         )  # fmt: skip
     if patch.kind == "freeu":
         raise InvalidRequest("FreeU needs a UNet, and this model has none", where="model", fix="Take that node out")
+    if patch.kind == "reference_only":
+        raise InvalidRequest(
+            "reference-only needs a UNet, and this model has none", where="model",
+            fix="Take that node out; editing models take reference pictures by “Reference latent”",
+        )  # fmt: skip
     if patch.kind not in (*NETWORK_PATCHES, *_RULES, "differential_diffusion"):
         raise InvalidRequest(f"this model has no use for “{patch.kind}”", where="model", fix="Take that node out")
     return space
