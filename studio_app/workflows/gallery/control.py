@@ -54,8 +54,8 @@ def control_edges() -> Drawing:
 def two_controls() -> Drawing:
     d = Drawing(
         "Two ControlNets",
-        "Two hints in a row add up: edges of a picture hold for the first part of the run, and a drawn frame for all "
-        "of it, more weakly.",
+        "Two hints in a row add up: edges of a picture hold for the whole run, and a drawn frame for "
+        "half of it, more weakly.",
         GROUP, needs=NEEDS,
     )  # fmt: skip
     m, net = checkpoint(d), _network(d)
@@ -65,9 +65,9 @@ def two_controls() -> Drawing:
     )
     drawn = d.add("drawn", "mask.to_image", "As a picture", mask=box["mask"])
     frame = _edges(d, drawn["image"], "frame_edges")
-    p = prompt(d, "prompt", m.clip, "a green circle on a white background")
+    p = prompt(d, "prompt", m.clip, "a large green circle on a white background")
     positive, blank = p, negative(d, m.clip)
-    for name, title, hint, strength, end in (("first", "Edges", edges, 1.0, 0.7), ("second", "Frame", frame, 0.4, 1.0)):
+    for name, title, hint, strength, end in (("first", "Edges", edges, 1.0, 1.0), ("second", "Frame", frame, 0.2, 0.5)):
         node = d.add(
             f"control_{name}", "condition.control_pair", title, positive=positive, negative=blank,
             control_net=net["control_net"], image=hint, strength=strength, end=end,
