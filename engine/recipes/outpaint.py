@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from engine.contracts.errors import InvalidRequest
 from engine.contracts.job_spec import JobSpec
 from engine.contracts.references import BlobRef
-from engine.contracts.workflow import FormField, Link, Node, Workflow
+from engine.contracts.workflow import FormField, InputValue, Link, Node, Workflow
 from engine.recipes.recommended import Recommended
 from engine.recipes.request import ImageRequest
 
@@ -44,7 +44,7 @@ def outpaint(
         raise InvalidRequest("a side is extended by too much", where="outpainting", fix=f"Use 0 to {MOST} pixels")
     around = _widened(margins, size, model.multiple)
     checkpoint, prompt = Link("checkpoint", "clip"), Link("prompt", "conditioning")
-    inputs = {
+    inputs: dict[str, tuple[str, dict[str, InputValue]]] = {
         "checkpoint": ("load.checkpoint", {"checkpoint": request.model}),
         "prompt": ("condition.encode_text", {"clip": checkpoint, "text": request.prompt}),
         "negative": ("condition.encode_text", {"clip": checkpoint, "text": request.negative}),
