@@ -17,7 +17,7 @@ from ui import theme
 from ui.graph_canvas.frames import paint_frames
 from ui.graph_canvas.geometry import HEADER, MARGIN, PAD
 from ui.graph_canvas.node_item import NodeItem
-from ui.graph_canvas.node_painter import NodePainter
+from ui.graph_canvas.node_painter import NodePainter, mixed
 from ui.graph_canvas.overlays import paint_preview, paint_state
 from ui.graph_canvas.pixmaps import PixmapCache, Stamp
 from ui.graph_canvas.scene import GraphScene
@@ -64,7 +64,7 @@ class FramePainter:
         self._sprites.clear()
         self._far = None
         self.ground = theme.token("surface0")
-        self.grain = theme.token("surface4")
+        self.grain = mixed(self.ground, theme.token("text_muted"), 0.22)
         self.accent = theme.token("accent")
         self.focus = theme.token("focus")
 
@@ -356,10 +356,10 @@ def _canvas(item: NodeItem, scale: float, ratio: float) -> tuple[QPixmap, QPaint
     pixel = scale * ratio
     pixmap = QPixmap(max(1, round(width * pixel)), max(1, round(height * pixel)))
     pixmap.fill(Qt.GlobalColor.transparent)
-    painter = QPainter(pixmap)
-    painter.scale(pixel, pixel)
-    painter.translate(MARGIN, MARGIN)
     pixmap.setDevicePixelRatio(ratio)
+    painter = QPainter(pixmap)
+    painter.scale(scale, scale)
+    painter.translate(MARGIN, MARGIN)
     return pixmap, painter
 
 
