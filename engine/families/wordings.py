@@ -6,7 +6,7 @@ encoder; their words are read as they stand, and `notes` says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeAlias
 
 import torch
@@ -14,7 +14,7 @@ import torch
 from engine.families.moments import Pieces, Text, moments, prompt_for
 from engine.families.protocol import EncodedText
 from engine.graph.values import ConditioningEntry
-from engine.prompts.weighting import Piece
+from engine.prompts.reading import notes_on as notes_on  # said by every family, beside the editor’s warnings
 
 # A wording → (embedding float32 [1, tokens, width] on the CPU, tokens of the person's own words, what did not fit).
 Encode: TypeAlias = Callable[[str], tuple[torch.Tensor, int, str]]
@@ -43,13 +43,3 @@ def encode_wordings(text: Text, encoder: str, reader: str, limit: int, encode: E
 def joined(pieces: Pieces) -> str:
     """The words of pieces, a BREAK being a space."""
     return "".join(" " if piece.is_break else piece.text for piece in pieces)
-
-
-def notes_on(pieces: Iterable[Piece], reader: str) -> tuple[str, ...]:
-    """What of a prompt such an encoder does not read, one sentence each."""
-    listed, notes = tuple(pieces), []
-    if any(piece.weight != 1.0 and not piece.is_break for piece in listed):
-        notes.append(f"{reader} reads whole sentences and no emphasis: weights like (word:1.2) are left out.")
-    if any(piece.is_break for piece in listed):
-        notes.append(f"{reader} reads its prompt in one piece: BREAK is read as a space.")
-    return tuple(notes)
