@@ -201,7 +201,7 @@ class Application:
             if not self._store_open:
                 self.recovery = self._store.open()
                 self._store_open = True
-                self.model_library.restore_notes()
+                self.model_library.recover()
                 self.models.refresh()
 
     def _open_lane_guarded(self) -> None:

@@ -23,8 +23,8 @@ LAYOUT_WORDS: dict[str, str] = {
 MAX_DEPTH = 8
 MAX_FILES = 200_000
 _PASSED_OVER = frozenset(
-    {".git", ".incoming", ".versions", "__pycache__", "node_modules", ".cache", ".locks", "refs", "custom_nodes", "venv",
-     ".venv", "trash", "outputs", "output", "input", "temp"}
+    {".git", ".incoming", ".versions", "__pycache__", "node_modules", ".cache", ".locks", "refs", "custom_nodes",
+     "venv", ".venv", "trash", "outputs", "output", "input", "temp"}
 )  # fmt: skip
 
 

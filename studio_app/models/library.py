@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from engine.contracts.errors import BadInput, MissingModel, StorageError, TesseraError, suggest
-from engine.models.convert import convert_pickle
+from engine.contracts.errors import BadInput, MissingModel, TesseraError, suggest
 from engine.models.identify import identify
 from engine.models.model_file import KIND_WORDS, ModelFile
 from studio_app.events import Signal
-from studio_app.files import storage_error
 from studio_app.models.hashing import HashProgress, hash_all
 from studio_app.models.layouts import LAYOUT_WORDS, Found, files, layout_of
+from studio_app.models.placing import PLACES, files_beside, free_name, identified, put, target_name
+from studio_app.models.previews import Previews
 from studio_app.models.table import Note, Row, read_notes, read_rows, write_note, write_rows
 from studio_app.models.trash import Items, Trash, Trashed
+from studio_app.models.versioned import ModelVersions
 from studio_app.store.store import Store
-
-# Sub-folder of the studio's model folder by kind, named as ComfyUI's so that either program can use them.
-PLACES = {
-    "checkpoint": "checkpoints", "diffusion_model": "diffusion_models", "text_encoder": "text_encoders", "vae": "vae",
-    "lora": "loras", "embedding": "embeddings", "controlnet": "controlnet", "t2i_adapter": "controlnet",
-    "ip_adapter": "ipadapter", "motion_adapter": "animatediff_models", "vision_encoder": "clip_vision",
-    "upscaler": "upscale_models", "face_restorer": "facerestore_models", "annotator": "annotators", "unknown": "other",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -95,6 +88,8 @@ class ModelLibrary:
     ) -> None:
         self._store, self._opened, self._folders = store, opened, folders
         self._trash = Trash(trash)
+        self.previews = Previews(trash.parent / "model_previews")
+        self.versions = ModelVersions(self, store, lambda: self._folders()[0])
         self._lock = threading.RLock()
         self._decoded: dict[tuple[str, str], ModelFile | None] = {}
         self.changed: Signal[int] = Signal()
@@ -193,6 +188,13 @@ class ModelLibrary:
         """Hash the files whose sha256 is not known; how many were. See studio_app.models.hashing."""
         return hash_all(self._store.database, self.rows(), stop=stop, progress=progress, rest=rest)
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Nobody scans or changes files meanwhile; the store is open. Raises StorageError."""
+        with self._lock:
+            self._opened()
+            yield
+
     # --- what a person says
 
     def note(self, listed: Listed, note: Note) -> None:
@@ -222,22 +224,9 @@ class ModelLibrary:
 
         Raises UnsafeModel (refused, with the reason), MissingModel, BadInput (unknown) or StorageError.
         """
-        about = identify(source)
-        if about.kind == "unknown":
-            raise BadInput(
-                "it is not a model that is known here", where=str(source), fix="Import a model file or folder"
-            )
+        about = identified(source)
         place = self._folders()[0] / PLACES[about.kind]
-        if about.container == "folder":
-            target = _free(place / source.resolve().name)
-            self._copy(lambda: shutil.copytree(source, target, symlinks=False), target)
-        elif about.container == "pickle":
-            target = convert_pickle(source, _free(place / f"{source.stem}.safetensors"))
-            if move:
-                source.unlink()
-        else:
-            target = _free(place / source.name)
-            self._copy(lambda: os.replace(source, target) if move else _copy_file(source, target), target)
+        target = put(source, about, free_name(place / target_name(source, about)), move=move)
         self.scan()
         return target
 
@@ -253,7 +242,8 @@ class ModelLibrary:
 
     def remove(self, listed: Listed) -> Trashed:
         """Move a file with its preview to the trash folder of the data folder. Raises StorageError."""
-        trashed = self._trash.put(listed.path, _beside(listed.path))
+        with self.versions.leaving(listed):
+            trashed = self._trash.put(listed.path, files_beside(listed.path))
         self.scan()
         return trashed
 
@@ -266,6 +256,13 @@ class ModelLibrary:
     def trashed(self) -> Items:
         """What lies in the trash, newest first."""
         return self._trash.list()
+
+    # --- at the start
+
+    def recover(self) -> None:
+        """After a crash or the loss of the database: notes, versions, and files between two places."""
+        self.restore_notes()
+        self.versions.recover()
 
     def restore_notes(self) -> int:
         """Take the notes of the journal into an index that has none, as after the loss of the database."""
@@ -291,18 +288,6 @@ class ModelLibrary:
         note = notes.get(row.fingerprint, Note()) if row.fingerprint else Note()
         return Listed(row.path, file, row.refused, row.size, row.sha256, Path(folder), note)
 
-    @staticmethod
-    def _copy(copy: Callable[[], object], target: Path) -> None:
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            copy()
-        except (OSError, shutil.Error) as error:
-            if target.is_dir():
-                shutil.rmtree(target, ignore_errors=True)
-            if isinstance(error, shutil.Error):
-                raise StorageError(f"{target} can't be written whole", fix="Check the disk and try again") from error
-            raise storage_error(error, target) from error
-
 
 def _row(found: Found) -> Row:
     try:
@@ -317,31 +302,3 @@ def _searchable(item: Listed) -> str:
     about = item.file
     more = (*about.trigger_words, about.title, KIND_WORDS[about.kind], about.family) if about else ()
     return " ".join((item.name, str(item.path), item.words(), item.note.text, *item.note.tags, *more)).lower()
-
-
-def _free(path: Path) -> Path:
-    """`path`, or with a number when that name is taken."""
-    candidate, number = path, 2
-    while candidate.exists():
-        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
-        number += 1
-    return candidate
-
-
-def _copy_file(source: Path, target: Path) -> None:
-    partial = target.with_name(f".{target.name}.part")
-    try:
-        shutil.copyfile(source, partial)
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _beside(path: Path) -> list[Path]:
-    """The preview pictures and notes that belong to a model file."""
-    if path.is_dir():
-        return []
-    endings = (".preview.png", ".preview.jpg", ".preview.jpeg", ".preview.webp", ".civitai.info")
-    return [path.with_name(path.stem + ending) for ending in endings if path.with_name(path.stem + ending).is_file()]

@@ -74,6 +74,10 @@ class Note:
     favourite: bool = False
     source: str = ""
 
+    def is_empty(self) -> bool:
+        """Whether nothing was said but where it came from."""
+        return not (self.tags or self.text or self.favourite)
+
     def to_json(self) -> dict[str, Any]:
         return {"tags": list(self.tags), "text": self.text, "favourite": self.favourite, "source": self.source}
 

@@ -3,6 +3,7 @@
 job       one row per job: its spec, state and who runs it     job_event  what it said, without progress
 result    one row per artifact, unique by (job, node, index)    export     named files: pending, done or failed
 model_file  what each file in the model folders is               model_note what a person said of a model
+model_version  each version of a model of the studio's own folder    model_history  which of them is in force
 """
 
 from __future__ import annotations
@@ -60,7 +61,18 @@ def _model_files(db: Any) -> None:
     db["model_note"].create({"fingerprint": str, "body": str}, pk="fingerprint", not_null={"body"}, if_not_exists=True)
 
 
-MIGRATIONS: tuple[Callable[[Any], None], ...] = (_first, _model_files)
+def _model_versions(db: Any) -> None:
+    db["model_history"].create(
+        {"id": str, "path": str, "current": int, "wanted": int}, pk="id", not_null={"path", "current", "wanted"},
+        if_not_exists=True,
+    )  # fmt: skip
+    db["model_version"].create(
+        {"history": str, "number": int, "body": str}, pk=("history", "number"), not_null={"body"},
+        foreign_keys=[("history", "model_history", "id")], if_not_exists=True,
+    )  # fmt: skip
+
+
+MIGRATIONS: tuple[Callable[[Any], None], ...] = (_first, _model_files, _model_versions)
 
 
 def migrate(connection: sqlite3.Connection) -> None:
