@@ -276,7 +276,7 @@ def measure_rival(count: int) -> dict[str, float]:
 
     qt = _application()
     warnings.simplefilter("ignore")
-    from NodeGraphQt import BaseNode, NodeGraph
+    from NodeGraphQt import BaseNode, NodeGraph  # type: ignore[import-untyped,import-not-found,unused-ignore]
     from PySide6.QtCore import QPointF
 
     class RivalNode(BaseNode):  # type: ignore[misc]  # untyped

@@ -280,9 +280,10 @@ def test_commands_run_what_is_bound_and_nothing_else() -> None:
 
 def test_the_command_table_is_sound() -> None:
     ids = [c.id for c in TABLE]
-    shortcuts = [c.shortcut for c in TABLE if c.shortcut]
     assert len(ids) == len(set(ids))
-    assert len(shortcuts) == len(set(shortcuts))
+    for canvas in (True, False):  # the canvas answers its keys itself, so that it may have letters and Ctrl+S too
+        shortcuts = [c.shortcut for c in TABLE if c.shortcut and c.id.startswith("graph.") is canvas]
+        assert len(shortcuts) == len(set(shortcuts))
     assert {c.menu for c in TABLE} <= set(MENUS)
     assert all(c.help.endswith(".") for c in TABLE)
 
