@@ -6,7 +6,7 @@ its mean is what it was (SDXL leaves that out). A prompt without weights is left
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -14,6 +14,7 @@ import torch
 from engine.families.moments import Pieces, moments
 from engine.families.protocol import EncodedText
 from engine.graph.values import ConditioningEntry
+from engine.prompts import embeddings
 from engine.prompts.chunks import MAX_CHUNKS, Chunk, pack
 from engine.prompts.grammar import ParsedPrompt
 
@@ -27,12 +28,17 @@ class ClipReader:
 
     run           token ids [1, limit] → what the encoder says
     restore_mean  False for families whose habit is to leave it (SDXL)
+    embeddings    name of a textual inversion → its tokens
 
     `tokens` is the most that a wording had, `room` how many a chunk takes, `ignored` what was beyond the last chunk.
     """
 
-    def __init__(self, tokenizer: Any, run: RunEncoder, *, restore_mean: bool = True) -> None:
+    def __init__(
+        self, tokenizer: Any, run: RunEncoder, *, restore_mean: bool = True,
+        embeddings: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:  # fmt: skip
         self._tokenizer, self._run, self._restore_mean = tokenizer, run, restore_mean
+        self._embeddings = embeddings or {}
         self._limit = int(tokenizer.model_max_length)
         self._packed: dict[Pieces, list[Chunk]] = {}
         self._done: dict[tuple[Pieces, int], Encoded] = {}
@@ -64,11 +70,20 @@ class ClipReader:
             self.tokens = max(self.tokens, sum(len(chunk.tokens) for chunk in found))
             if len(found) > MAX_CHUNKS:
                 beyond = [token for chunk in found[MAX_CHUNKS:] for token in chunk.tokens]
-                self.ignored = self._tokenizer.decode(beyond)
+                own = {token for tokens in self._embeddings.values() for token in tokens}
+                self.ignored = self._tokenizer.decode([token for token in beyond if token not in own])
             known = self._packed[pieces] = found[:MAX_CHUNKS]
         return known
 
     def _ids(self, text: str) -> list[int]:
+        if not self._embeddings:
+            return self._words(text)
+        found: list[int] = []
+        for words, is_name in embeddings.split(text, self._embeddings):
+            found += self._embeddings[words] if is_name else self._words(words)
+        return found
+
+    def _words(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer(text, add_special_tokens=False, truncation=False, verbose=False).input_ids
         return ids
 

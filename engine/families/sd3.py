@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 
 from engine.contracts.errors import InvalidRequest, MissingModel
+from engine.families.clip_embeddings import check_embeddings, token_table
 from engine.families.clip_prompts import ClipReader, Encoded, encoded_text, read_together
 from engine.families.flow_transformer import Denoiser, FlowFamily
 from engine.families.latent_controls import LatentControl, latent_controls
@@ -59,6 +60,10 @@ class StableDiffusion3(FlowFamily):
         names = (*(clip.name for clip in _CLIPS), "t5xxl")
         prompts = [prompt_for(text, name) for name in names]
         readers = {clip.name: self._reader(clip, clip_skip, patches) for clip in _CLIPS if self._has(clip.encoder)}
+        if any(patch.kind == "embedding" for patch in patches):
+            present = [clip for clip in _CLIPS if clip.name in readers]
+            widths = {clip.name: int(self._parts(clip.encoder).config.hidden_size) for clip in present}
+            check_embeddings(patches, self._others, widths, self._title)
         t5 = _T5Reader(self, patches) if self._has("text_encoder_3") else None
         if not readers and t5 is None:
             self._parts("text_encoder")  # its own sentence for what is missing
@@ -88,10 +93,12 @@ class StableDiffusion3(FlowFamily):
 
     def _reader(self, clip: ClipPart, skip: int, patches: tuple[Patch, ...]) -> ClipReader:
         encoder, weights = self._parts(clip.encoder), self.weights(clip.encoder, patches)
+        table = token_table(encoder, clip.name, patches, self._others, weights)
         return ClipReader(
             self._parts(clip.tokenizer),
-            lambda ids: run_clip(encoder, ids.to(self._device), skip, weights, clip, self._title),
+            lambda ids: run_clip(encoder, table.placed(ids).to(self._device), skip, table.weights, clip, self._title),
             restore_mean=False,
+            embeddings=table.ids,
         )
 
     def _clips_say(

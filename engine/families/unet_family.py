@@ -15,6 +15,7 @@ from torch.func import functional_call
 from engine.contracts.errors import InvalidRequest
 from engine.contracts.references import ModelRef
 from engine.families.autoencoder import KLAutoencoder, Parts
+from engine.families.clip_embeddings import check_embeddings, token_table
 from engine.families.clip_prompts import ClipReader, Encoded, encode_prompts
 from engine.families.controls import bound_controls
 from engine.families.moments import Text, prompt_for
@@ -102,14 +103,19 @@ class UNetFamily(KLAutoencoder):
         self, text: Text, clip_skip: int = 0, patches: tuple[Patch, ...] = (), *, images: Sequence[torch.Tensor] = ()
     ) -> EncodedText:  # fmt: skip
         prompts = [prompt_for(text, clip.name) for clip in self.clips]
+        if any(patch.kind == "embedding" for patch in patches):
+            widths = {clip.name: int(self._parts(clip.encoder).config.hidden_size) for clip in self.clips}
+            check_embeddings(patches, self._others, widths, self._title)
         return encode_prompts(prompts, [self._reader(clip, clip_skip, patches) for clip in self.clips])
 
     def _reader(self, clip: ClipPart, skip: int, patches: tuple[Patch, ...]) -> ClipReader:
         encoder, weights = self._parts(clip.encoder), self._loras.weights(clip.encoder, patches)
+        table = token_table(encoder, clip.name, patches, self._others, weights)
         return ClipReader(
             self._parts(clip.tokenizer),
-            lambda ids: run_clip(encoder, ids.to(self._device), skip, weights, clip, self._title),
+            lambda ids: run_clip(encoder, table.placed(ids).to(self._device), skip, table.weights, clip, self._title),
             restore_mean=self.restore_mean,
+            embeddings=table.ids,
         )
 
     def bind(self, request: BindRequest) -> Bound:

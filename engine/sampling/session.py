@@ -78,6 +78,11 @@ class Session:
         """Where the file or folder of a model is. Raises MissingModel."""
         return self._models.locate(ref)
 
+    def names(self, kind: str) -> tuple[str, ...]:
+        """The names of the models of a kind on this machine, as far as the locator lists them."""
+        listed = getattr(self._models, "list", None)
+        return tuple(ref.name for ref in listed(kind)) if listed else ()
+
     def identify(self, ref: ModelRef) -> ModelInfo:
         """What the referenced checkpoint is. Raises MissingModel, UnsafeModel, InvalidDocument or BadInput."""
         path = self._models.locate(ref)

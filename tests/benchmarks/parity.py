@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engine.contracts.errors import MissingModel
 from engine.contracts.references import ModelRef
 from engine.sampling.names import SAMPLERS, SCHEDULES
 from tests.benchmarks.harness import Goal, Report, cpu_ms, interleaved_ratio
@@ -62,6 +63,8 @@ class Context:
         self.steps: list[tuple[float, float]] = []
 
     def locate(self, ref: ModelRef) -> Path:
+        if ref.kind == "embedding":
+            raise MissingModel("it is not on this machine")
         return self.folder
 
     def progress(self, done: float, total: float, text: str = "") -> None:

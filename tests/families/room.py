@@ -230,6 +230,9 @@ class _Context:
     def other(self, ref: ModelRef) -> Any:
         return self._tiny.other(ref)
 
+    def names(self, kind: str) -> tuple[str, ...]:
+        return ()
+
     def progress(self, done: float, total: float, text: str = "") -> None: ...
 
     def check_cancelled(self) -> None: ...

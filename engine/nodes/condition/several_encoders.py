@@ -15,6 +15,7 @@ from engine.contracts.node_schema import Effects
 from engine.graph.node import In, NodeContext
 from engine.graph.values import Conditioning, TextEncoderHandle
 from engine.models.denoiser_family import title_of
+from engine.nodes.load.embeddings import with_embeddings
 from engine.prompts.grammar import ParsedPrompt, parse
 
 LANE = Effects(parallel_safe=False)
@@ -35,7 +36,8 @@ def encoded(
 
 
 def read(ctx: NodeContext, clip: TextEncoderHandle, text: ParsedPrompt | Mapping[str, ParsedPrompt]) -> Conditioning:
-    """A prompt through the encoders of a handle. What they don't read of it is said in the log."""
+    """A prompt through the encoders of a handle, with the embeddings it names. What is not read is said in the log."""
+    clip = with_embeddings(ctx, clip, text)
     found = ctx.session.text(clip).encode_text(text, clip.clip_skip, clip.patches)
     for note in found.notes:
         ctx.log(note, level="warning")

@@ -53,12 +53,6 @@ def _warn(ctx: NodeContext, prompt: ParsedPrompt, clip: Clip) -> None:
                 "“LoRAs of the prompt” between the checkpoint and what follows.",
                 level="warning",
             )
-    for name in prompt.embeddings:
-        ctx.log(
-            f"The prompt names the embedding “{shortened(name, 60)}”. This version of the studio doesn't load "
-            "embeddings, so the name is read as words.",
-            level="warning",
-        )
     if prompt.unused:
         ctx.log(
             "The prompt changes on the way, and this node doesn't know the number of steps: the changes are not made. "
