@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.contracts.errors import EXIT_BAD_INPUT, BadInput, InvalidRequest, MissingModel
 from studio_app.application import Application
+from studio_app.cli import model_notes as said
 from studio_app.cli.console import print_json, remark, say
 from studio_app.models.hashing import file_sha256
 from studio_app.models.index import ModelEntry
@@ -25,8 +26,14 @@ actions:
   identify FILE          what a file or diffusers folder is, wherever it lies
   import FILE|FOLDER|URL copy into the studio's model folder; .ckpt .pt .pth .bin are checked and become safetensors;
                          a URL (Hugging Face, Civitai, any https) is fetched, resumed where it was cut off, and its
-                         sha256 checked against --sha256 or what the host says
+                         sha256 checked against --sha256 or what the host says; with --version-of NAME it becomes
+                         the newest version of that model, with --note TEXT on what changed
   token HOST             keep an access token for a host in the system's keyring (asked for, or from standard input)
+  versions NAME          the versions of a model, with what changed in each; --note TEXT [NUMBER] writes that
+  rollback NAME NUMBER   put another version of a model in force; none is lost
+  tag NAME [WORD…]       add tags; “--off” takes them away; without words it shows them
+  note NAME [TEXT]       keep a note on a model; an empty text forgets it
+  favourite NAME         mark a model as a favourite; “--off” unmarks it
   remove NAME            move a file to the trash folder of the data folder; “remove --undo” brings the last one back
   folders [add|remove DIR]  the searched folders and whose layout they have
   verify                 read every file again, compare its sha256 with the known one, name files with equal content
@@ -34,9 +41,14 @@ actions:
 examples:
   main.py models identify ~/Downloads/style.safetensors --json
   main.py models folders add ~/ComfyUI
+  main.py models import ~/Downloads/style.safetensors --version-of style --note "trained twice as long"
+  main.py models tag style portrait ink
 """
 
-ACTIONS = ("list", "identify", "import", "remove", "folders", "verify", "token")
+ACTIONS = (
+    "list", "identify", "import", "versions", "rollback", "tag", "note", "favourite", "remove", "folders", "verify",
+    "token",
+)  # fmt: skip
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +56,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("rest", metavar="ARGUMENT", nargs="*", help="what the action needs")
     parser.add_argument("--kind", metavar="KIND", default="", help="list only files of a kind, such as lora")
     parser.add_argument("--undo", action="store_true", help="with remove: bring back what was removed last")
+    parser.add_argument("--version-of", metavar="NAME", default="", help="with import: the model it is a version of")
+    parser.add_argument("--note", metavar="TEXT", default="", help="with import, versions: what changed in the version")
+    parser.add_argument("--off", action="store_true", help="with tag, favourite: take it away")
+    parser.add_argument("--favourites", action="store_true", help="with list: only favourites")
+    parser.add_argument("--tag", metavar="TAG", default="", help="with list: only files with this tag")
+    parser.add_argument("--base", metavar="FAMILY", default="", help="with list: only files for a base, such as sdxl")
     parser.add_argument("--sha256", metavar="HEX", default="", help="with import URL: what the file must have")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -51,8 +69,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     app = Application(args.data_dir)
     try:
-        actions = {"list": _list, "identify": _identify, "import": _import, "remove": _remove, "folders": _folders,
-                   "verify": _verify, "token": _token}  # fmt: skip
+        actions = {
+            "list": _list, "identify": _identify, "import": _import, "remove": _remove, "folders": _folders,
+            "verify": _verify, "token": _token, "versions": said.versions, "rollback": said.rollback, "tag": said.tag,
+            "note": said.note, "favourite": said.favourite,
+        }  # fmt: skip
         return actions[args.action](app, args)
     finally:
         app.close()
@@ -61,15 +82,25 @@ def run(args: argparse.Namespace) -> int:
 def _list(app: Application, args: argparse.Namespace) -> int:
     entries, refused = app.models.list(), app.models.refused()
     files = app.model_library.list(args.kind, " ".join(args.rest))
+    files = [item for item in files if said.wanted(item, args)]
+    if args.favourites or args.tag:
+        entries = []
+    if args.base:
+        entries = [entry for entry in entries if entry.family == args.base]
     if args.rest or args.kind:
         entries = [e for e in entries if _chosen(e, args.kind, args.rest)]
     folders = {entry.path for entry in entries}
     others = [item for item in files if item.path not in folders]
+    copies = {
+        item.path: [str(other.path) for other in group if other is not item]
+        for group in app.model_library.duplicates()
+        for item in group
+    }
     if args.json:
         print_json(
             {
                 "models": [_json(entry) for entry in entries],
-                "files": [item.to_json() for item in files],
+                "files": [{**item.to_json(), "duplicates": copies.get(item.path, [])} for item in files],
                 "refused": [{"path": str(r.path), "why": r.why} for r in refused]
                 + [{"path": str(item.path), "why": item.refused} for item in files if item.refused],
             }
@@ -82,8 +113,12 @@ def _list(app: Application, args: argparse.Namespace) -> int:
         if entry.notice:
             say(f"    {entry.notice}")
     for item in (item for item in others if not item.refused):
-        say(f"{item.name}  ({item.size_bytes / 2**20:,.0f} MB) {item.words()}")
+        star = "★ " if item.note.favourite else ""
+        tags = "".join(f" #{tag}" for tag in item.note.tags)
+        say(f"{star}{item.name}  ({item.size_bytes / 2**20:,.0f} MB) {item.words()}{tags}")
         say(f"    {item.path}")
+        if item.path in copies:
+            say(f"    the same content as {', '.join(copies[item.path])}")
     for why in dict.fromkeys([r.why for r in refused] + [item.refused for item in others if item.refused]):
         say(f"not usable: {why}")
     if not entries and not files:
@@ -121,6 +156,14 @@ def _import(app: Application, args: argparse.Namespace) -> int:
     source = Path(_one(args, "a file or folder")).expanduser()
     if not source.exists():
         raise MissingModel("there is no such file or folder", where=str(source))
+    if args.version_of:
+        listed = app.model_library.find(args.version_of)
+        history = app.model_library.versions.bring_in(source, listed, note=args.note)
+        if args.json:
+            print_json({"imported": [str(history.path)], "left": [], **history.to_json()})
+        else:
+            say(f"imported as version {history.current} of “{listed.name}”: {history.path}")
+        return 0
     left: list[str] = []
     if source.is_dir() and not (source / "model_index.json").is_file():
         done, left = app.model_library.bring_in_all(source)
@@ -150,7 +193,7 @@ def _fetch(app: Application, args: argparse.Namespace) -> int:
             said = share
             remark(f"{now.name}: {now.received / 2**20:,.0f} of {now.total / 2**20:,.0f} MB")
 
-    path = app.downloads.fetch(args.rest[0], args.sha256, say=tell)
+    path = app.downloads.fetch(args.rest[0], args.sha256, say=tell, version_of=args.version_of, note=args.note)
     print_json({"imported": [str(path)], "left": []}) if args.json else say(f"imported: {path}")
     return 0
 

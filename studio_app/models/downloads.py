@@ -79,8 +79,8 @@ class Downloads:
         self._turns = threading.BoundedSemaphore(self.MOST)
         self.changed: Signal[Download] = Signal()
 
-    def start(self, page: str, sha256: str = "") -> str:
-        """Begin in the background; the download's id, the same for the same address. Returns at once."""
+    def start(self, page: str, sha256: str = "", *, version_of: str = "", note: str = "") -> str:
+        """Begin in the background as `fetch`; the download's id, the same for the same address. Returns at once."""
         key = key_of(page)
         with self._lock:
             running = self._threads.get(key)
@@ -88,7 +88,8 @@ class Downloads:
                 return key
             self._stops[key] = threading.Event()
             self._all[key] = Download(key, page, "finding")
-            thread = threading.Thread(target=self._run, args=(key, page, sha256), name=f"download-{key}", daemon=True)
+            arguments = (key, page, sha256, version_of, note)
+            thread = threading.Thread(target=self._run, args=arguments, name=f"download-{key}", daemon=True)
             self._threads[key] = thread
         thread.start()
         return key
@@ -139,10 +140,11 @@ class Downloads:
 
     def fetch(
         self, page: str, sha256: str = "", *, say: Callable[[Download], object] = lambda download: None,
-        stop: threading.Event | None = None,
+        stop: threading.Event | None = None, version_of: str = "", note: str = "",
     ) -> Path:  # fmt: skip
         """Fetch on this thread and put the model among the others; where it went.
 
+        `version_of` names a model whose newest version it becomes, with `note` on what changed.
         Raises InvalidRequest, NetworkError, UnsafeModel, BadInput, StorageError or Cancelled.
         """
         stop = stop or threading.Event()
@@ -156,7 +158,12 @@ class Downloads:
         named = part.with_name(source.name)
         os.replace(part, named)
         try:
-            place = self._library.bring_in(named, move=True)
+            if version_of:
+                listed = self._library.find(version_of)
+                history = self._library.versions.bring_in(named, listed, note=note, origin=source.page, move=True)
+                place = history.path
+            else:
+                place = self._library.bring_in(named, move=True)
         except TesseraError as error:
             # What is no model or not a safe one is not kept: a second try would fetch it whole again anyway.
             named.unlink(missing_ok=True)
@@ -166,11 +173,11 @@ class Downloads:
         say(replace(now, state="done", received=now.total, path=place))
         return place
 
-    def _run(self, key: str, page: str, sha256: str) -> None:
+    def _run(self, key: str, page: str, sha256: str, version_of: str, note: str) -> None:
         stop = self._stops[key]
         try:
             with self._turns:
-                self.fetch(page, sha256, say=self._say, stop=stop)
+                self.fetch(page, sha256, say=self._say, stop=stop, version_of=version_of, note=note)
         except Cancelled:
             self._say(replace(self.get(key), state="stopped"))
         except TesseraError as error:

@@ -197,7 +197,9 @@ class ModelIndex:
                 refused.append(RefusedModel(path, str(error)))
         for path in self._starter.parent.glob(f"{STARTER_NAME}_[cl]*/*.safetensors"):  # its ControlNet and LoRA
             shipped = _entry_of(path, info_of(path, identify(path)))
-            found[path.parent] = replace(shipped, ref=replace(shipped.ref, name=STARTER_NAME), path=path.parent)
+            if shipped.ref.kind != "lora":  # a folder in diffusers' layout, found by the model's own name
+                shipped = replace(shipped, ref=replace(shipped.ref, name=STARTER_NAME), path=path.parent)
+            found[shipped.path] = shipped
         self._unusable = {}
         for path, about in self._known_files():
             if path in found or about.container == "folder":

@@ -165,7 +165,9 @@ class Versions:
         version = replace(version, number=number)
         self._write_version(history.id, version)
         self._write_history(history.id, history.path, number, 0)
-        return replace(history, current=number, versions=(*history.versions, version))
+        return replace(
+            history, current=number, versions=(*history.versions, version), lost=history.lost | {history.current}
+        )
 
     def set_current(self, history: History, number: int) -> History:
         """Let version `number` take the model's place. Raises MissingModel, BadInput or StorageError."""

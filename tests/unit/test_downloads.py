@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import json
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -27,80 +25,14 @@ from studio_app.models.sources import find_source
 from studio_app.network.guard import check_url, is_public
 from studio_app.network.ledger import Call, Ledger
 from studio_app.network.network import Network
+from tests.unit.download_room import HOST, House, open_house
 from tests.unit.model_headers import write_safetensors
-
-HOST = "127.0.0.1"
-
-
-@dataclass
-class House:
-    """A small web server: paths → bodies or answers; what it was asked; how many bytes it gives before it hangs up."""
-
-    port: int = 0
-    files: dict[str, bytes] = field(default_factory=dict)
-    redirects: dict[str, str] = field(default_factory=dict)
-    heads: dict[str, dict[str, str]] = field(default_factory=dict)
-    asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
-    cut_after: int | None = None
-    etag: str = '"one"'
-
-    def url(self, path: str) -> str:
-        return f"http://{HOST}:{self.port}{path}"
 
 
 @pytest.fixture
 def house() -> Iterator[House]:
-    house = House()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.answer(with_body=False)
-
-        def do_GET(self) -> None:
-            self.answer(with_body=True)
-
-        def answer(self, with_body: bool) -> None:
-            path = self.path.partition("?")[0]
-            house.asked.append((self.command, self.path, dict(self.headers)))
-            if path in house.redirects:
-                self.send_response(302)
-                self.send_header("Location", house.redirects[path])
-                for name, value in house.heads.get(path, {}).items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            if path not in house.files:
-                self.send_error(404)
-                return
-            body, start = house.files[path], 0
-            wanted = self.headers.get("Range")
-            if wanted and self.headers.get("If-Range", house.etag) == house.etag:
-                start = int(wanted.removeprefix("bytes=").rstrip("-"))
-                self.send_response(206)
-                self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-            else:
-                self.send_response(200)
-            self.send_header("Content-Length", str(len(body) - start))
-            self.send_header("ETag", house.etag)
-            self.end_headers()
-            if with_body:
-                end = len(body) if house.cut_after is None else start + house.cut_after
-                self.wfile.write(body[start:end])
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer((HOST, 0), Handler)
-    house.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with open_house() as house:
         yield house
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture
@@ -112,12 +44,15 @@ def app(tmp_path: Path) -> Iterator[Application]:
 
 
 def lora(tmp_path: Path, size: int = 2_000_000) -> bytes:
-    path = write_safetensors(
-        tmp_path / "given.safetensors",
+    return write_lora(tmp_path / "given.safetensors", size).read_bytes()
+
+
+def write_lora(path: Path, size: int) -> Path:
+    return write_safetensors(
+        path,
         {"lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight": (size // 1536, 768),
          "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_up.weight": (320, size // 1536)},
     )  # fmt: skip
-    return path.read_bytes()
 
 
 def network(house: House, offline: Callable[[], bool] = lambda: False, tmp: Path = Path("ledger")) -> Network:
@@ -138,6 +73,17 @@ def test_a_model_is_fetched_checked_and_put_among_the_loras(house: House, app: A
     assert listed.note.source == house.url("/style%20one.safetensors")
     (call,) = app.network.ledger.recent()
     assert (call.host, call.status, call.received, call.purpose) == (HOST, 200, len(body), "fetch a model")
+
+
+def test_a_fetched_model_becomes_a_version(house: House, app: Application, tmp_path: Path) -> None:
+    first = app.model_library.bring_in(write_lora(tmp_path / "style.safetensors", 1_000_000))
+    body = house.files["/new.safetensors"] = lora(tmp_path)
+    page = house.url("/new.safetensors")
+    assert app.downloads.fetch(page, version_of="style", note="softer") == first
+    assert first.read_bytes() == body
+    history = app.model_library.versions.of(app.model_library.find("style"))
+    assert history is not None
+    assert [(v.source, v.note) for v in history.versions] == [("", ""), (page, "softer")]
 
 
 def test_a_download_that_broke_goes_on_where_it_stopped(house: House, app: Application, tmp_path: Path) -> None:
