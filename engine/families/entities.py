@@ -8,7 +8,9 @@ from typing import Any, TypeAlias
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 
+from engine.contracts.errors import InvalidRequest
 from engine.control.regions import Mask, attention_mask, covered_tokens
+from engine.families.protocol import BindRequest
 from engine.graph.values import ConditioningEntry
 
 # The extra "regions" of a prompt: (embedding [1, tokens, width], mask [H, W] in 0..1) for each entity.
@@ -27,6 +29,21 @@ def entity_words(
     words = [*(embedding for embedding, _ in regions), entry.embedding]
     lengths = [embedding.shape[1] for embedding in words]
     return torch.cat(words, dim=1), attention_mask(lengths, F.pad(covered, (0, more)))
+
+
+def regions_of(entry: ConditioningEntry) -> Regions:
+    """The entities of a prompt."""
+    found: Regions = dict(entry.extras).get("regions", ())
+    return found
+
+
+def refuse_entities(request: BindRequest, title: str) -> None:
+    """Raises InvalidRequest where a prompt of the run has entities: `title` can't be told who sees whom."""
+    if any(regions_of(entry) for entry in (*request.positive, *request.negative, *request.middle)):
+        raise InvalidRequest(
+            f"{title} can't be told which place reads which words", where="entity",
+            fix="Use “Region” instead, or a Flux or Qwen-Image model",
+        )  # fmt: skip
 
 
 def lengths_of(regions: Regions, entry: ConditioningEntry) -> list[int]:

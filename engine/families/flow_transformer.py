@@ -20,6 +20,7 @@ import torch
 from engine.contracts.errors import InvalidRequest, MissingModel
 from engine.contracts.references import ModelRef
 from engine.families.autoencoder import KLAutoencoder, Parts
+from engine.families.entities import refuse_entities
 from engine.families.guided import Asked, GuidedNetwork
 from engine.families.patched import PatchedParts, no_others
 from engine.families.protocol import Autoencoder, BindRequest, Bound, EncodedText, LatentSpace
@@ -79,7 +80,9 @@ def _form(entry: ConditioningEntry) -> Hashable:
     """What must be alike for two prompts to run as one batch: shapes, and what is drawn in besides."""
     extras = dict(entry.extras)
     said = tuple(sorted((name, value) for name, value in extras.items() if isinstance(value, (int, float, str))))
-    shown = tuple((name, id(value)) for name, value in sorted(extras.items()) if name in ("references", "controls"))
+    shown = tuple(
+        (name, id(value)) for name, value in sorted(extras.items()) if name in ("references", "controls", "patches")
+    )
     return entry.embedding.shape, None if entry.pooled is None else entry.pooled.shape, said, shown
 
 
@@ -88,13 +91,14 @@ class FlowFamily:
 
     `others` gives what comes with patches and prompts: the tensors of a LoRA, the module of a ControlNet.
     Subclasses say `name`, how times are `laid`, their `autoencoder_class` and the `pipelines` they equal, and define
-    `encode_text` and `denoiser`; `batched`, `combine`, `network_part` and `patch` where they differ.
+    `encode_text` and `denoiser`; `batched`, `entities`, `combine`, `network_part` and `patch` where they differ.
     """
 
     name: ClassVar[str]
     laid: ClassVar[Laid] = "even"
     patch: ClassVar[int] = 2  # latent cells for each token, in both directions
     batched: ClassVar[bool] = False
+    entities: ClassVar[bool] = False  # whether places of the picture can be given prompts of their own (EliGen)
     network_part: ClassVar[str] = "transformer"
     autoencoder_class: ClassVar[type[Any]] = KLAutoencoder  # (parts, device) → protocol.Autoencoder
     usual_space: ClassVar[LatentSpace | None] = None  # of a diffusion model that came without its autoencoder
@@ -161,6 +165,10 @@ class FlowFamily:
         """The tensors of a part that LoRAs change."""
         return self._patched.weights(part, patches)
 
+    def prompt_weights(self, request: BindRequest) -> Mapping[int, Weights]:
+        """By identity of the prompt entry: the tensors of the network that LoRAs change for it."""
+        return self._patched.for_prompts(self.network_part, request)
+
     def bind(self, request: BindRequest) -> Bound:
         """See Family.bind. The latent must be whole tokens, as the transformer cuts it."""
         if any(edge % self.patch for edge in request.shape[-2:]):
@@ -169,6 +177,8 @@ class FlowFamily:
                 f"{self._title} makes pictures whose edges are multiples of {multiple} pixels",
                 where="size", fix=f"Choose a width and a height that {multiple} divides",
             )  # fmt: skip
+        if not self.entities:
+            refuse_entities(request, self._title)
         space = request.noise if isinstance(request.noise, FlowSpace) else self.noise_space.resolved(request.shape, 1)
         return BoundFlow(request, space, self.denoiser(request), batched=self.batched, combine=self.combine)
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 
 from engine.contracts.errors import InvalidRequest, MissingModel
-from engine.families.entities import entity_words
+from engine.families.entities import entity_words, regions_of
 from engine.families.flow_transformer import Denoiser, FlowFamily, Text, packed, position_ids, unpacked
 from engine.families.flux_controls import FluxControls
 from engine.families.moments import moments, prompt_for
@@ -25,7 +25,6 @@ from engine.families.protocol import BindRequest, EncodedText
 from engine.families.t5_text import padding, t5_embedding, t5_tokens
 from engine.families.wordings import joined, notes_on
 from engine.graph.values import ConditioningEntry, Patch
-from engine.models.adapters.apply import Weights
 
 USUAL_GUIDANCE = 3.5
 STRONG_GUIDANCE = 30.0  # what Fill, Canny and Depth were distilled around
@@ -36,6 +35,7 @@ class Flux(FlowFamily):
     """A loaded Flux.1 model."""
 
     name = "flux"
+    entities = True
     pipelines = MappingProxyType(
         {"txt2img": "FluxPipeline", "img2img": "FluxImg2ImgPipeline", "inpaint": "FluxInpaintPipeline"}
     )
@@ -108,12 +108,7 @@ class BoundPacked:
 
     def __init__(self, family: FlowFamily, request: BindRequest) -> None:
         self._module = family._parts("transformer")
-        self._weights = family.weights("transformer", request.patches)
-        self._own_weights: dict[int, Weights] = {}  # of prompts with LoRAs of their own
-        for entry in (*request.positive, *request.negative, *request.middle):
-            own = dict(entry.extras).get("patches", ())
-            if own:
-                self._own_weights[id(entry)] = family.weights("transformer", (*request.patches, *own))
+        self._weights = family.prompt_weights(request)
         self._device, self._dtype = family._device, family._dtype
         self._request = request
         self._words: dict[int, dict[str, Any]] = {}
@@ -141,17 +136,11 @@ class BoundPacked:
             "img_ids": ids, **self._said(entry, x.shape[0]),
         }  # fmt: skip
         asked |= self.controlled(entry, fraction, asked, tokens.shape[1] - count)
-        weights = self._own_weights.get(id(entry), self._weights)
-        output: torch.Tensor = run(self._module, weights, return_dict=False, **asked)[0]
+        output: torch.Tensor = run(self._module, self._weights[id(entry)], return_dict=False, **asked)[0]
         return unpacked(output[:, :count], x.shape[2], x.shape[3]).float()
 
     def said(self, entry: ConditioningEntry, batch: int) -> dict[str, Any]:
-        """What a prompt says to the transformer besides its words. Raises InvalidRequest for what it can't be told."""
-        if dict(entry.extras).get("regions"):
-            raise InvalidRequest(
-                "this model can't be told which place reads which words", where="entity",
-                fix="Use “Region” instead, or a Flux or Qwen-Image model",
-            )  # fmt: skip
+        """What a prompt says to the transformer besides its words."""
         return {}
 
     def controlled(
@@ -253,7 +242,7 @@ class BoundFlux(BoundPacked):
 
     def _entities(self, entry: ConditioningEntry, batch: int) -> dict[str, Any]:
         """What the prompts of regions (EliGen) change: they stand before the whole picture's."""
-        regions = dict(entry.extras).get("regions", ())
+        regions = regions_of(entry)
         if not regions:
             return {}
         behind = self._behind(entry)

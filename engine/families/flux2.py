@@ -103,7 +103,7 @@ class Flux2(FlowFamily):
             )  # fmt: skip
         channels = self.latent_space.channels
         references = {id(entry): references_of(entry, channels, self._title) for entry in entries}
-        weights = self.weights("transformer", request.patches)
+        weights = self.prompt_weights(request)
         return _Denoiser(transformer, weights, self._device, self._dtype, references)
 
     def meta_inputs(self, shape: tuple[int, int, int, int]) -> Mapping[str, tuple[int, ...]]:
@@ -128,7 +128,7 @@ class _Denoiser:
     def __init__(
         self,
         transformer: Any,
-        weights: Weights,
+        weights: Mapping[int, Weights],
         device: torch.device,
         dtype: torch.dtype,
         references: Mapping[int, tuple[torch.Tensor, ...]],
@@ -148,7 +148,7 @@ class _Denoiser:
         told = dict(entry.extras).get("guidance", USUAL_GUIDANCE)
         guidance = torch.full((batch,), float(told), device=self._device) if self._is_told else None
         output = run(
-            self._transformer, self._weights,
+            self._transformer, self._weights[id(entry)],
             hidden_states=torch.cat(tokens, dim=1),
             encoder_hidden_states=entry.embedding.to(self._device, self._dtype).expand(batch, -1, -1),
             timestep=timestep.expand(batch).to(self._device, self._dtype) / 1000,

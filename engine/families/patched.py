@@ -16,6 +16,7 @@ from torch.func import functional_call
 from engine.contracts.errors import InvalidRequest
 from engine.contracts.references import ModelRef
 from engine.families.autoencoder import Parts
+from engine.families.protocol import BindRequest
 from engine.graph.values import Patch
 from engine.models.adapters.apply import Weights, adapted, lora_stack
 
@@ -43,6 +44,18 @@ class PatchedParts:
             weights = adapted(self._parts(part), part, lora_stack(stack, self._others), self._family)
             known = self._merged[part] = (stack, weights)
         return known[1]
+
+    def for_prompts(self, part: str, request: BindRequest) -> Mapping[int, Weights]:
+        """By identity of the prompt entry: `weights` of the run's LoRAs and those laid on the part for that prompt."""
+        entries = (*request.positive, *request.negative, *request.middle)
+        made: list[tuple[tuple[Patch, ...], Weights]] = []  # patches can be compared, not hashed
+        found: dict[int, Weights] = {}
+        for entry in entries:
+            own = tuple(dict(entry.extras).get("patches", ()))
+            if all(own != known for known, _ in made):
+                made.append((own, self.weights(part, (*request.patches, *own))))
+            found[id(entry)] = next(weights for known, weights in made if known == own)
+        return found
 
 
 def run(module: torch.nn.Module, weights: Mapping[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:

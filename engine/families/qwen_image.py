@@ -6,6 +6,7 @@ decodes. The reference is diffusers' QwenImagePipeline, …Img2Img…, …Inpain
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 
 from engine.contracts.errors import InvalidRequest
+from engine.families.entities import entity_words, lengths_of, regions_of
 from engine.families.flow_transformer import FlowFamily, packed, unpacked
 from engine.families.language_text import hidden_states, tokenised
 from engine.families.latent_controls import Controls, LatentControl, latent_controls, references_of
@@ -21,6 +23,7 @@ from engine.families.moments import Text
 from engine.families.patched import run
 from engine.families.protocol import BindRequest, EncodedText, LatentSpace
 from engine.families.qwen_autoencoder import QWEN_SPACE, QwenAutoencoder
+from engine.families.qwen_entities import EntityAttention, attending_by
 from engine.families.qwen_vision import IMAGE_PAD, seen
 from engine.families.wordings import encode_wordings
 from engine.graph.values import ConditioningEntry, Patch
@@ -50,6 +53,7 @@ class QwenImage(FlowFamily):
     """A loaded qwen_image model, see engine.families.protocol.Family."""
 
     name = "qwen_image"
+    entities = True
     autoencoder_class = QwenAutoencoder
     usual_space = LatentSpace(QWEN_SPACE, 16, 8)
     pipelines = MappingProxyType(
@@ -108,7 +112,7 @@ class QwenImage(FlowFamily):
             id(entry): references_of(entry, space.channels, self._title)
             for entry in (*request.positive, *request.negative, *request.middle)
         }
-        weights = self.weights("transformer", request.patches)
+        weights = self.prompt_weights(request)
         return _Denoiser(transformer, weights, self._device, self._dtype, request.positive, references, controls)
 
     def combine(self, unconditional: torch.Tensor, conditional: torch.Tensor, scale: float) -> torch.Tensor:
@@ -140,13 +144,14 @@ class _Denoiser:
     """The transformer bound to a run, see flow_transformer.Denoiser; prompts run one by one, as they differ in length.
 
     prompt      what ControlNets read for entries of the negative side, as in diffusers' pipeline
+    weights     by identity of the prompt entry, what LoRAs leave for it
     references  by identity of the prompt entry, latents [1, C, h, w]
     """
 
     def __init__(
         self,
         transformer: Any,
-        weights: Weights,
+        weights: Mapping[int, Weights],
         device: torch.device,
         dtype: torch.dtype,
         positive: tuple[ConditioningEntry, ...],
@@ -157,6 +162,7 @@ class _Denoiser:
         self._references, self._controls = references, controls
         self._positive = {id(entry) for entry in positive}
         self._prompt = positive[0]
+        self._words: dict[int, tuple[torch.Tensor, EntityAttention]] = {}
         self._steered: tuple[torch.Tensor, dict[tuple[int, int], list[torch.Tensor]]] | None = None
 
     def __call__(
@@ -172,11 +178,28 @@ class _Denoiser:
         samples = self._residuals(entry, x, tokens[0], sizes[0], time, fraction)
         if samples is not None and len(tokens) > 1:  # the references are not steered
             samples = [F.pad(sample, (0, 0, 0, sum(part.shape[1] for part in tokens[1:]))) for sample in samples]
-        output = run(
-            self._transformer, self._weights, torch.cat(tokens, dim=1), img_shapes=[sizes] * batch,
-            controlnet_block_samples=samples, timestep=time, return_dict=False, **self._read(entry, batch),
-        )[0]  # fmt: skip
+        read: Mapping[str, torch.Tensor] = self._read(entry, batch)
+        attending: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        if regions_of(entry):
+            words, attention = self._entities(entry, x.shape, sum(part.shape[1] for part in tokens[1:]))
+            read = {"encoder_hidden_states": words.expand(batch, -1, -1)}
+            attending = attending_by(self._transformer, attention)
+        with attending:
+            output = run(
+                self._transformer, self._weights[id(entry)], torch.cat(tokens, dim=1), img_shapes=[sizes] * batch,
+                controlnet_block_samples=samples, timestep=time, return_dict=False, **read,
+            )[0]  # fmt: skip
         return unpacked(output[:, :own].float(), height, width)
+
+    def _entities(
+        self, entry: ConditioningEntry, shape: Sequence[int], more: int
+    ) -> tuple[torch.Tensor, EntityAttention]:
+        """The words of a prompt with entities, [1, n, width], and who sees whom; made once a run."""
+        if id(entry) not in self._words:
+            words, seen = entity_words(regions_of(entry), entry, shape, more)
+            attention = EntityAttention(seen.to(self._device), lengths_of(regions_of(entry), entry))
+            self._words[id(entry)] = (words.to(self._device, self._dtype), attention)
+        return self._words[id(entry)]
 
     def _read(self, entry: ConditioningEntry, batch: int) -> dict[str, torch.Tensor]:
         return {"encoder_hidden_states": entry.embedding.to(self._device, self._dtype).expand(batch, -1, -1)}

@@ -179,7 +179,7 @@ class _BoundSD3:
 
     def __init__(self, family: StableDiffusion3, request: BindRequest) -> None:
         self._module = family._parts("transformer")
-        self._weights = family.weights("transformer", request.patches)
+        self._weights = family.prompt_weights(request)
         self._device, self._dtype = family._device, family._dtype
         self._batch = request.shape[0]
         self._shift = float(getattr(family._parts("vae").config, "shift_factor", None) or 0.0) * float(
@@ -201,8 +201,9 @@ class _BoundSD3:
         }
         residuals = self._residuals(self._controls[id(entries[-1])], asked, fraction)
         output: torch.Tensor = run(
-            self._module, self._weights, return_dict=False, block_controlnet_hidden_states=residuals, **asked
-        )[0]
+            self._module, self._weights[id(entries[0])], return_dict=False, block_controlnet_hidden_states=residuals,
+            **asked,
+        )[0]  # fmt: skip
         return output.float()
 
     def _said(self, entry: ConditioningEntry) -> Encoded:

@@ -18,8 +18,10 @@ from engine.families.autoencoder import KLAutoencoder, Parts
 from engine.families.clip_embeddings import check_embeddings, token_table
 from engine.families.clip_prompts import ClipReader, Encoded, encode_prompts
 from engine.families.controls import bound_controls
+from engine.families.entities import refuse_entities
 from engine.families.moments import Text, prompt_for
 from engine.families.patched import PatchedParts, no_others
+from engine.families.picture_prompts import picture_prompts
 from engine.families.protocol import BindRequest, Bound, EncodedText
 from engine.families.unet import Added, BoundUNet, Network, freeu_of
 from engine.families.unet_channels import channels_of
@@ -123,13 +125,16 @@ class UNetFamily(KLAutoencoder):
         for entry in (*request.positive, *request.negative, *request.middle):
             self._check(entry, unet.config)
         noise = request.noise or self.noise_space
+        refuse_entities(request, self._title)
         weights = self._loras.weights("unet", request.patches)
         network = Network(unet, self._device, self._dtype, weights, freeu_of(request))
         controls = bound_controls(request, network, self._others)
         scaling = float(self._parts("vae").config.scaling_factor) if int(unet.config.in_channels) == 8 else 1.0
         channels = channels_of(unet, request, self, scaling, self._title)
         own = self._own_networks(network, request)
-        return BoundUNet(network, request, noise, channels, controls, self._added(request, unet.config), own)
+        pictures = picture_prompts(request.patches, unet, self._others, self._device, self._dtype)
+        added = self._added(request, unet.config)
+        return BoundUNet(network, request, noise, channels, controls, added, own, pictures)
 
     def _own_networks(self, network: Network, request: BindRequest) -> dict[int, Network]:
         """By identity of the prompt entry: the network with the LoRAs that were laid on it for that prompt alone."""

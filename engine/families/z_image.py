@@ -65,7 +65,7 @@ class ZImage(FlowFamily):
             )  # fmt: skip
         factor = self.latent_space.factor
         controls = latent_controls(request, factor, self.encode, self._check_control, self._others)
-        weights = self.weights("transformer", request.patches)
+        weights = self.prompt_weights(request)
         return _Denoiser(transformer, weights, self._device, self._dtype, controls)
 
     def _check_control(self, module: Any, name: str) -> None:
@@ -89,7 +89,8 @@ class _Denoiser:
     """The transformer bound to a run, see flow_transformer.Denoiser. It is told 1 − σ and answers x₀ − noise."""
 
     def __init__(
-        self, transformer: Any, weights: Weights, device: torch.device, dtype: torch.dtype, controls: Controls
+        self, transformer: Any, weights: Mapping[int, Weights], device: torch.device, dtype: torch.dtype,
+        controls: Controls,
     ) -> None:  # fmt: skip
         self._transformer, self._weights, self._device, self._dtype = transformer, weights, device, dtype
         self._controls = controls
@@ -106,7 +107,8 @@ class _Denoiser:
         time = (1000 - timestep.to(self._device).expand(len(pictures))) / 1000
         samples = self._residuals(entry, pictures, words, time, fraction)
         answers = run(
-            self._transformer, self._weights, pictures, time, words, controlnet_block_samples=samples, return_dict=False
+            self._transformer, self._weights[id(entry)], pictures, time, words, controlnet_block_samples=samples,
+            return_dict=False,
         )[0]  # fmt: skip
         return -torch.stack([answer.float() for answer in answers])[:, :, 0]
 

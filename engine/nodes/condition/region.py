@@ -82,7 +82,7 @@ def region(
     search=("regional LoRA",),
 )
 def prompt_lora(ctx: NodeContext, prompt: Conditioning, lora: LoraModel, strength: Weight = 1.0) -> Conditioning:
-    """Lay a LoRA on the denoiser for one prompt only, such as that of a region. Models with a U-Net, Flux and Chroma have it.
+    """Lay a LoRA on the denoiser for one prompt only, such as that of a region.
 
     prompt: the prompt
     lora: which one
