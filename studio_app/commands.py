@@ -6,8 +6,8 @@ A command names what it does; who can do it binds a handler. A command without a
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from engine.contracts.errors import UnknownChoice
 from studio_app.events import Signal, Unsubscribe
@@ -75,6 +75,10 @@ TABLE: tuple[Command, ...] = (
     Command("graph.close_tab", "Close workflow", "Close the tab in front.", "File", "Ctrl+W"),
     Command("graph.gallery", "Start from a template…", "Choose one of the workflows that come with the studio.", "File",
             "Ctrl+Shift+N"),
+    Command("graph.report", "What was opened", "Read again what was understood of the file and what is missing here.",
+            "File"),
+    Command("graph.versions", "Versions…", "See former versions of this workflow, what changed, and go back to one.",
+            "File", "Ctrl+Alt+H", "history"),
     Command("graph.run", "Run the workflow", "Make what every output node of the workflow makes.", "Graph",
             "Ctrl+Return", "play"),
     Command("graph.run_to_here", "Run to the selected nodes", "Make only what the selected nodes need.", "Graph",
@@ -95,6 +99,8 @@ TABLE: tuple[Command, ...] = (
     Command("graph.zoom_out", "Zoom out", "See more.", "Graph", "-", "zoom-out"),
     Command("graph.actual_size", "Actual size", "See nodes in their own size.", "Graph", "Z"),
     Command("graph.minimap", "Minimap", "Show or hide the map of the whole workflow.", "Graph", "Ctrl+M",
+            checkable=True),
+    Command("graph.outline", "Outline", "Show or hide the list of all nodes beside the canvas.", "Graph", "Ctrl+Alt+O",
             checkable=True),
     Command("graph.snap", "Snap to the grid", "Let nodes that are moved rest on a grid.", "Graph", "Shift+S",
             checkable=True),
@@ -186,7 +192,8 @@ class Commands:
     """Handlers of the table's commands, bound and unbound by whoever can do them; run by id from anywhere."""
 
     def __init__(self, table: tuple[Command, ...] = TABLE) -> None:
-        self._table = {command.id: command for command in table}
+        self._shipped = {command.id: command for command in table}
+        self._table = dict(self._shipped)
         self._handlers: dict[str, Handler] = {}
         self._lock = threading.Lock()
         self._changed: Signal[str] = Signal()
@@ -200,6 +207,31 @@ class Commands:
         if found is None:
             raise UnknownChoice("command", command_id, tuple(self._table))
         return found
+
+    def shipped(self, command_id: str) -> Command:
+        """The entry with the key it came with, whatever the person made of it."""
+        self.get(command_id)
+        return self._shipped[command_id]
+
+    def remap(self, keys: Mapping[str, object]) -> None:
+        """Give commands other keys than they came with, "" for none; those not named have their own again.
+
+        What names no command or is no text is left out: it comes from a settings file.
+        """
+        for command_id, shipped in self._shipped.items():
+            key = keys.get(command_id, shipped.shortcut)
+            wanted = replace(shipped, shortcut=key) if isinstance(key, str) else shipped
+            if wanted != self._table[command_id]:
+                self._table[command_id] = wanted
+                self._changed.emit(command_id)
+
+    def sharing(self, command_id: str, key: str) -> list[Command]:
+        """The other commands that have `key` where this one has it: a key can do only one thing at a place."""
+        places = _places(command_id)
+        return [
+            other for other in self._table.values()
+            if key and _plain(other.shortcut) == _plain(key) and other.id != command_id and places & _places(other.id)
+        ]  # fmt: skip
 
     def bind(self, command_id: str, handler: Handler) -> Unsubscribe:
         """`handler()` does the command until the returned callable is called. A later binding takes precedence."""
@@ -238,5 +270,19 @@ class Commands:
         return sorted(found, key=lambda c: sum(w not in c.title.lower() for w in words))
 
     def on_change(self, subscriber: Callable[[str], object]) -> Unsubscribe:
-        """`subscriber(command_id)` is called when a command gets or loses its handler."""
+        """`subscriber(command_id)` is called when a command gets or loses its handler, or gets another key."""
         return self._changed.subscribe(subscriber)
+
+
+def _plain(key: str) -> str:
+    """A key by its short name: toolkits write "Esc" and "Del"."""
+    return key.replace("Escape", "Esc").replace("Delete", "Del")
+
+
+def _places(command_id: str) -> frozenset[str]:
+    """Where a command's key is heard: on the canvas, in the rest of the window. The canvas answers its keys first, so
+    that it may use letters and have a save of its own; the frame's keys are to work on both."""
+    head = command_id.partition(".")[0]
+    if head == "graph":
+        return frozenset({"canvas"})
+    return frozenset({"canvas", "window"}) if head in {"view", "app", "help"} else frozenset({"window"})

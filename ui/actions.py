@@ -71,15 +71,20 @@ class Actions(QObject):
         action.setCheckable(command.checkable)
         if command.icon:
             action.setIcon(theme.icon(_ICONS.get(command.icon, command.icon), 16))
-        if command.shortcut:
-            keys = [command.shortcut, *([_ALSO[command.id]] if command.id in _ALSO else [])]
-            action.setShortcuts([QKeySequence(key) for key in keys])
-            action.setShortcutContext(Qt.ShortcutContext.WindowShortcut)
+        action.setShortcutContext(Qt.ShortcutContext.WindowShortcut)
+        action.setShortcuts(self._keys(command))
         action.setEnabled(self._commands.is_bound(command.id))
         action.triggered.connect(self._run)
         if command.id not in LOCAL_KEYS and not command.id.startswith(LOCAL_PAGES):
             window.addAction(action)
         return action
+
+    def _keys(self, command: Command) -> list[QKeySequence]:
+        """Its key, and the customary second one while it has the key it came with."""
+        keys = [command.shortcut] if command.shortcut else []
+        if command.id in _ALSO and command == self._commands.shipped(command.id):
+            keys.append(_ALSO[command.id])
+        return [QKeySequence(key) for key in keys]
 
     @Slot()
     def _run(self) -> None:
@@ -92,3 +97,6 @@ class Actions(QObject):
         action = self._actions.get(command_id)
         if action is not None:
             action.setEnabled(self._commands.is_bound(command_id))
+            keys = self._keys(self._commands.get(command_id))
+            if action.shortcuts() != keys:
+                action.setShortcuts(keys)

@@ -51,6 +51,7 @@ class MainWindow(QMainWindow):
         self._state: dict[str, Any] = dict(app.settings.get("ui.state"))
         self.setWindowTitle(DISPLAY_NAME)
         self.setWindowIcon(theme.icon("layers", 24, token="accent"))
+        app.commands.remap(app.settings.get("ui.shortcuts"))
         self.actions_ = Actions(self, app.commands)
         self._build()
         self.commands = WindowCommands(self)
@@ -237,6 +238,8 @@ class MainWindow(QMainWindow):
             appearance.apply(self.app)
         elif key == "network.offline":
             self.topbar.show_offline(bool(value))
+        elif key == "ui.shortcuts":
+            self.app.commands.remap(value)
         elif key == "ui.mode":
             self._place_filmstrip()
             for page in self._pages.values():

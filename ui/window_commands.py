@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _SCALES = (0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
 _WATCHED = ("ui.theme", "ui.scale", "ui.reduced_motion", "ui.mode", "network.offline", "models.folders",
-            "create.megapixels")  # fmt: skip
+            "create.megapixels", "ui.shortcuts")  # fmt: skip
 
 
 class WindowCommands(QObject):
@@ -161,7 +161,7 @@ class WindowCommands(QObject):
     def open_shortcuts(self) -> None:
         from ui.dialogs.shortcuts import Shortcuts
 
-        self._open("shortcuts", lambda: Shortcuts(self._window.actions_, self._window))
+        self._open("shortcuts", lambda: Shortcuts(self._app, self._window))
 
     def open_about(self) -> None:
         from ui.dialogs.about import About

@@ -92,6 +92,7 @@ TABLE: tuple[Setting, ...] = (
             choices=(("simple", "Simple"), ("advanced", "Advanced"))),
     Setting("ui.geometry", "text", "", "Window geometry", "Where the window was, in the toolkit's words.", hidden=True),
     Setting("ui.state", "json", {}, "Window state", "Panels, splitters and folds as they were left.", hidden=True),
+    Setting("ui.shortcuts", "json", {}, "Shortcuts", "Keys that differ from those the studio came with.", hidden=True),
     Setting("ui.welcomed", "bool", False, "Welcome shown", "Whether the first-run page has been seen.", hidden=True),
     Setting("create.last_request", "json", {}, "Last request", "What Create showed when it was closed.", hidden=True),
     Setting("create.seed_locked", "bool", False, "Keep the seed",

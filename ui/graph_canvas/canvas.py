@@ -183,8 +183,9 @@ class Canvas(QWidget):
 
     def key_table(self) -> dict[str, str]:
         """Key → command, as the table has them now."""
-        found = dict(_ALSO)
-        for command in self.app.commands.all():
+        commands = self.app.commands
+        found = {key: name for key, name in _ALSO.items() if commands.get(name) == commands.shipped(name)}
+        for command in commands.all():
             if command.id.startswith("graph.") and command.shortcut:
                 found[QKeySequence(command.shortcut).toString()] = command.id
         return found
