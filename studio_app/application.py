@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from engine.graph.services import Services
     from studio_app.models.downloads import Downloads
     from studio_app.network.network import Network
+    from studio_app.prompts.completions import Completions
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +152,12 @@ class Application:
             return int(self.settings.get("models.largest_download_gib") * 2**30)
 
         return Downloads(self.network, self.model_library, lambda: self.paths.models, limit)
+
+    @cached_property
+    def completions(self) -> Completions:
+        from studio_app.prompts.completions import Completions
+
+        return Completions(self)
 
     # --- what needs more than one part
 

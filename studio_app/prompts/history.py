@@ -39,6 +39,7 @@ class Prompts:
         self._path, self._insertions_file = path, insertions
         self._lock = threading.Lock()
         self._recent: list[str] | None = None
+        self._favourites: list[str] | None = None
         self._insertions: list[Insertion] | None = None
         self.complaints: list[str] = []
 
@@ -46,6 +47,35 @@ class Prompts:
         """The last prompts, newest first."""
         with self._lock:
             return self._loaded()[:limit]
+
+    def all_prompts(self) -> list[str]:
+        """Favourites first, then the rest, newest first."""
+        with self._lock:
+            favourites = list(self._favourites_loaded())
+            marked = {_folded(text) for text in favourites}
+            return favourites + [text for text in self._loaded() if _folded(text) not in marked]
+
+    def search(self, query: str, limit: int = 50) -> list[str]:
+        """Earlier prompts that hold every word of `query`, favourites first."""
+        words = query.lower().split()
+        return [text for text in self.all_prompts() if all(word in text.lower() for word in words)][:limit]
+
+    def favourites(self) -> list[str]:
+        """The prompts a person marked, newest mark first."""
+        with self._lock:
+            return list(self._favourites_loaded())
+
+    def is_favourite(self, text: str) -> bool:
+        return _folded(text) in {_folded(each) for each in self.favourites()}
+
+    def set_favourite(self, text: str, favourite: bool) -> None:
+        """Mark a prompt, so that it is never pushed out of the history, or take the mark away."""
+        text = text.strip()
+        with self._lock:
+            others = [each for each in self._favourites_loaded() if _folded(each) != _folded(text)]
+            self._favourites = [text, *others][:MAX_REMEMBERED] if favourite and text else others
+            self._loaded()
+            self._save()
 
     def remember(self, text: str) -> None:
         """Put a prompt at the head of the history; differences in spacing and case don't make it another."""
@@ -64,7 +94,9 @@ class Prompts:
             self._save()
 
     def clear(self) -> None:
+        """Forget the history; favourites stay."""
         with self._lock:
+            self._loaded()
             self._recent = []
             self._save()
 
@@ -119,16 +151,19 @@ class Prompts:
 
     def _loaded(self) -> list[str]:
         if self._recent is None:
-            self._recent = self._load()
+            self._recent, self._favourites = self._load()
         return self._recent
 
-    def _load(self) -> list[str]:
+    def _favourites_loaded(self) -> list[str]:
+        self._loaded()
+        return self._favourites or []
+
+    def _load(self) -> tuple[list[str], list[str]]:
         try:
             data = parse_json(self._path.read_bytes(), self._path.name)
-            texts = data.get("recent") if isinstance(data, dict) else None
-            if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts):
+            if not isinstance(data, dict):
                 raise InvalidDocument("it does not hold prompts", where=self._path.name)
-            return texts[:MAX_REMEMBERED]
+            return self._texts(data.get("recent")), self._texts(data.get("favourites", []))
         except InvalidDocument as error:
             kept = set_aside(self._path)
             self.complaints.append(
@@ -136,10 +171,16 @@ class Prompts:
             )
         except OSError:
             pass
-        return []
+        return [], []
+
+    def _texts(self, value: object) -> list[str]:
+        if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+            raise InvalidDocument("it does not hold prompts", where=self._path.name)
+        return value[:MAX_REMEMBERED]
 
     def _save(self) -> None:
-        text = dump_json({"format": "tessera.prompts", "version": 1, "recent": self._recent}) + "\n"
+        kept = {"format": "tessera.prompts", "version": 1, "recent": self._recent, "favourites": self._favourites or []}
+        text = dump_json(kept) + "\n"
         try:
             write_atomically(self._path, text.encode(), durable=False)
         except StorageError as error:  # the history still holds in memory; a picture must not fail for it
