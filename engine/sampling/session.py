@@ -16,6 +16,8 @@ from engine.families.protocol import Autoencoder, Family
 from engine.families.table import family_class
 from engine.graph import interruption
 from engine.graph.values import ModelHandle, Patch, TextEncoderHandle, VAEHandle
+from engine.memory.device import Card
+from engine.memory.residency import Residency
 from engine.models import fp8, sources
 from engine.models.contents import read_contents
 from engine.models.family_parts import FAMILY_PARTS
@@ -43,12 +45,19 @@ class Locator(Protocol):
 class Session:
     """Gives families by reference; keeps loaded parts, least recently used out first, within `budget_bytes`.
 
-    A part is kept by its content: two models with the same text encoder or autoencoder load it once.
+    A part is kept by its content: two models with the same text encoder or autoencoder load it once. On a card parts
+    are loaded into main memory, and `memory` brings them to the card as they run; elsewhere it is None.
     """
 
-    def __init__(self, models: Locator, device: str = "cpu", budget_bytes: int = DEFAULT_BUDGET) -> None:
+    def __init__(
+        self, models: Locator, device: str = "cpu", budget_bytes: int = DEFAULT_BUDGET, card: Card | None = None
+    ) -> None:
         self._models = models
         self._device = torch.device(device)
+        if card is None and self._device.type == "cuda":
+            card = Card(self._device)
+        self.memory = Residency(card) if card is not None else None
+        self._beside = torch.device("cpu") if self.memory is not None else self._device
         self._budget = budget_bytes
         self._infos: dict[Path, tuple[Stamp, ModelInfo]] = {}
         self._prints: dict[Path, tuple[Stamp, str]] = {}
@@ -144,7 +153,10 @@ class Session:
             raise InvalidRequest(f"this studio can't load a model of kind {ref.kind} yet", where=ref.name)
         family = "" if self._device.type == "cpu" else sources.family_at(path)
         dtype = self.dtype_for(family if family in FAMILY_PARTS else "flux" if ref.kind == "other" else "sd15")
-        return self._load((self.fingerprint(ref), ref.kind), lambda: load(path, self._device, dtype))
+        # What the residency can't take care of, a whole pipeline for instance, is loaded to where it runs.
+        device = self._beside if ref.kind == "controlnet" else self._device
+        key = (self.fingerprint(ref), ref.kind)
+        return self._load(key, lambda: load(path, device, dtype), ref.kind, f"ControlNet “{ref.name}”")
 
     def fingerprint(self, ref: ModelRef) -> str:
         """What tells the file or folder behind a reference from others, also from another of the same name."""
@@ -186,11 +198,13 @@ class Session:
                 self._part(source, part, None)
 
     def free(self) -> None:
-        """Let go of every loaded part."""
+        """Let go of every loaded part, on the card and in main memory."""
+        if self.memory is not None:
+            self.memory.free()
         for kept in (self._parts, self._sizes, self._families, self._sources, self._decoders):
             kept.clear()
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        if self.memory is not None:
+            self.memory.card.clean()
 
     def _family(
         self, kind: Key, paths: Sequence[Path], make: Callable[[Sequence[Path]], Source],
@@ -217,15 +231,17 @@ class Session:
             keep = None
         dtype = self.dtype_for(source.family)
         key = (*source.key(part), str(dtype), str(keep))
-        return self._load(key, lambda: source.load(part, self._device, dtype, keep))
+        return self._load(key, lambda: source.load(part, self._beside, dtype, keep), part, f"{part} of {source.title}")
 
-    def _load(self, key: Key, load: Callable[[], Any]) -> Any:
+    def _load(self, key: Key, load: Callable[[], Any], part: str = "", title: str = "") -> Any:
         if key in self._parts:
             self._parts.move_to_end(key)
             return self._parts[key]
         interruption.check()
         loaded = load()
         watch_layers(loaded)
+        if self.memory is not None and part not in ("annotator", "other"):
+            self.memory.adopt(loaded, part, title)
         self._parts[key], self._sizes[key] = loaded, bytes_of(loaded)
         while self.resident_bytes > self._budget and len(self._parts) > 1:
             oldest, _ = self._parts.popitem(last=False)

@@ -1,0 +1,109 @@
+"""The card that networks run on, and the main memory beside it. Everything the residency allocates is asked for here,
+
+so that tests can put a card of any size in its place (tests/memory_room.py).
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from engine.memory.footprint import GIB
+from engine.memory.machine import GUARD, Machine, preset
+
+PROBE = 64 << 20  # bytes copied to measure the line
+
+
+class Card:
+    """`budget`: bytes of the card that may be used; None: all that is free when the card is first asked about.
+
+    `leave`: bytes of it left to other programs.
+    """
+
+    def __init__(self, device: torch.device | str, budget: int | None = None, leave: int = 0) -> None:
+        self.device = torch.device(device)
+        self._budget, self._leave = budget, leave
+        self._streams: tuple[torch.cuda.Stream, ...] | None = None
+        self._bandwidth = 0.0
+
+    @property
+    def name(self) -> str:
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+
+    @property
+    def budget(self) -> int:
+        """Bytes that may be used, this process's own included."""
+        if self._budget is None:
+            free, _ = torch.cuda.mem_get_info(self.device)
+            self._budget = free + torch.cuda.memory_reserved(self.device)
+        return max(self._budget - self._leave, 0)
+
+    @property
+    def streams(self) -> tuple[torch.cuda.Stream, ...]:
+        """Two lines for copies beside the one that computes; none where copies don't run by themselves."""
+        if self._streams is None:
+            two = self.device.type == "cuda"
+            self._streams = tuple(torch.cuda.Stream(self.device) for _ in range(2)) if two else ()
+        return self._streams
+
+    def place(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A copy on the card, in the layout of the original."""
+        return tensor.detach().to(self.device, copy=True)
+
+    def buffer(self, size: int) -> torch.Tensor:
+        """uint8 [size] on the card, what is in it undefined."""
+        return torch.empty(size, dtype=torch.uint8, device=self.device)
+
+    def host(self, size: int) -> torch.Tensor:
+        """uint8 [size] in main memory that the card can read by itself; plain memory where there is no more of that."""
+        if self.device.type == "cuda":
+            try:
+                return torch.empty(size, dtype=torch.uint8, pin_memory=True)
+            except RuntimeError:  # the system gives out no more locked pages: slower, but it works
+                pass
+        return torch.empty(size, dtype=torch.uint8)
+
+    def beside(self) -> AbstractContextManager[object]:
+        """While inside, what is made is in main memory. The card of tests does not count it."""
+        return nullcontext()
+
+    def settle(self) -> None:
+        """Wait for every copy under way."""
+        for stream in self._streams or ():
+            stream.synchronize()
+
+    def clean(self) -> None:
+        """Let go of all memory that nothing uses. Call it outside the `except` block: the exception holds tensors."""
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def bandwidth(self) -> float:
+        """Bytes a second from locked main memory to the card, measured once."""
+        if not self._bandwidth:
+            self._bandwidth = self._measured() if self.device.type == "cuda" else 10e9
+        return self._bandwidth
+
+    def _measured(self) -> float:
+        source, target = self.host(PROBE), self.buffer(PROBE)
+        best = float("inf")
+        for _ in range(3):
+            torch.cuda.synchronize(self.device)
+            start = time.perf_counter()
+            target.copy_(source, non_blocking=True)
+            torch.cuda.synchronize(self.device)
+            best = min(best, time.perf_counter() - start)
+        return PROBE / best
+
+    def machine(self) -> Machine:
+        """What plans are made for. The computing rate is that of a common card of this size."""
+        import psutil
+
+        ram = int(psutil.virtual_memory().available)
+        like = preset(max(self.budget, GIB), ram)
+        return Machine(
+            self.budget, ram, self.bandwidth(), like.disk, like.flops, min(GUARD, self.budget // 8), self.name
+        )
