@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -14,6 +14,7 @@ from torch.func import functional_call
 from engine.families.controls import Bindings, BoundControl, residuals
 from engine.families.freeu import FreeU, freeu
 from engine.families.guided import Asked, GuidedNetwork
+from engine.families.picture_prompts import PicturePrompt, reading
 from engine.families.protocol import BindRequest
 from engine.families.reference_only import looking, reference_of
 from engine.families.unet_channels import Channels
@@ -70,6 +71,7 @@ class BoundUNet(GuidedNetwork):
     channels  gives what stands behind the latent's channels for a prompt; None for models without
     added     gives what a prompt adds beside its tokens, told whether it stands on the negative side
     own       by identity of a prompt, its own network instead (a LoRA for one prompt)
+    pictures  what prompts it beside the words (IP-Adapters)
     """
 
     def __init__(
@@ -81,9 +83,11 @@ class BoundUNet(GuidedNetwork):
         controls: Bindings,
         added: Callable[[ConditioningEntry, bool], Added] | None = None,
         own: Mapping[int, Network] | None = None,
+        pictures: Sequence[PicturePrompt] = (),
     ) -> None:
         self._network, self._controls, self._added = network, controls, added
         self._own = own or {}
+        self._pictures = tuple(pictures)
         self._reference = reference_of(request.patches, request.shape, network.device)
         self._channels = channels
         self._batch = request.shape[0]
@@ -108,12 +112,22 @@ class BoundUNet(GuidedNetwork):
         if inputs.channels is not None:
             x = torch.cat([x, inputs.channels], dim=1)
         network = self._own.get(id(asked[0][0]), self._network)
-        with self._looking(network, timestep, fraction, asked, inputs):
+        cells = (x.shape[2], x.shape[3])
+        with self._looking(network, timestep, fraction, asked, inputs), self._reading(network, fraction, asked, cells):
             output = network(
                 x, timestep, encoder_hidden_states=inputs.embedding, timestep_cond=self._scale, return_dict=False,
                 **steered,
             )  # fmt: skip
         return output if output.dtype == torch.float32 else output.float()
+
+    def _reading(
+        self, network: Network, fraction: float, asked: tuple[Asked, ...], cells: tuple[int, int]
+    ) -> AbstractContextManager[None]:
+        """While inside, the network reads the pictures that prompt it now."""
+        pictures = [each for each in self._pictures if each.holds(fraction)]
+        if not pictures:
+            return contextlib.nullcontext()
+        return reading(network.module, pictures, [negative for _, negative in asked], self._batch, cells)
 
     def _looking(
         self, network: Network, timestep: torch.Tensor, fraction: float, asked: tuple[Asked, ...], inputs: _Inputs

@@ -80,6 +80,21 @@ class ReferencePicture:
     latent: LatentValue
 
 
+@dataclass(frozen=True, eq=False)
+class PictureSeen:
+    """Pictures as an IP-Adapter's patch carries them, as a vision encoder saw them; equal to itself alone.
+
+    summary    float32 [B, width]; tokens [B, n, width] of the encoder's layer before the last
+    no_tokens  [1, n, width], those of a blank picture
+    mask       float32 [H, W] in 0..1, where the pictures count; None for everywhere
+    """
+
+    summary: torch.Tensor
+    tokens: torch.Tensor
+    no_tokens: torch.Tensor
+    mask: npt.NDArray[np.float32] | None = None
+
+
 @dataclass(frozen=True)
 class ModelHandle:
     """A denoiser by identity: light, hashable; the weights live in the session."""

@@ -13,7 +13,9 @@ from engine.models import layouts
 from engine.models.adapters.read import read_adapter
 from engine.models.assemble import fill, skeleton
 from engine.models.identify import identify
+from engine.models.ip_adapter import read_ip_adapter
 from engine.models.loading import load_controlnet
+from engine.models.vision import load_vision
 from engine.models.weights import open_weights
 
 Load = Callable[[Path, torch.device, torch.dtype], Any]
@@ -28,7 +30,7 @@ _SHARED = (
 
 
 def load_tensors(path: Path, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Every tensor of a file by name, float32 on the CPU: of an embedding, an IP-Adapter."""
+    """Every tensor of a file by name, float32 on the CPU: of an embedding."""
     weights = open_weights(path)
     return {name: weights.numbers(name, torch.float32, torch.device("cpu")).clone() for name in weights.shapes}
 
@@ -68,6 +70,7 @@ OTHERS: dict[str, Load] = {
     "lora": lambda path, device, dtype: read_adapter(path),
     "controlnet": load_control,
     "embedding": load_tensors,
-    "ip_adapter": load_tensors,
+    "ip_adapter": lambda path, device, dtype: read_ip_adapter(path),
+    "text_encoder": load_vision,  # one that reads pictures; those that read words are parts of a family
     "other": _load_pipeline,
 }

@@ -6,8 +6,7 @@ from typing import Annotated
 
 from engine.contracts.node_schema import Effects
 from engine.graph.node import In, NodeContext, node
-from engine.graph.values import ClipVision, ClipVisionOutput, Image
-from engine.models.denoiser_family import cannot_run
+from engine.graph.values import ClipVision, ClipVisionOutput, Image, VisionOutput
 
 
 @node("condition.encode_vision", category="Condition", outputs=("vision",), title="Encode picture for vision models",
@@ -24,4 +23,10 @@ def encode_vision(
     image: the picture
     crop: the middle square of it, or all of it pressed into a square
     """
-    raise cannot_run("the vision encoder", clip_vision.weights.name, "vision encoders")
+    import numpy as np
+    import torch
+
+    encoder = ctx.session.other(clip_vision.weights)
+    pictures = torch.from_numpy(np.ascontiguousarray(image[..., :3], dtype=np.float32)).permute(0, 3, 1, 2)
+    seen = encoder.look(encoder.prepared(pictures, crop=crop == "center"))
+    return VisionOutput(seen.embedding, seen.last)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from engine.contracts.node_schema import Effects
 from engine.contracts.references import ModelRef
@@ -24,6 +24,7 @@ from engine.graph.values import (
     VAEHandle,
     VisionHandle,
 )
+from engine.models.adapters.blocks import read_blocks
 
 Handle = TypeVar("Handle", ModelHandle, TextEncoderHandle)
 LANE = Effects(parallel_safe=False)
@@ -32,6 +33,7 @@ DiffusionModel = Annotated[Checkpoint, In(model_kind="diffusion_model")]
 Encoder = Annotated[Checkpoint, In(model_kind="text_encoder")]
 LoraModel = Annotated[Checkpoint, In(model_kind="lora")]
 Weight = Annotated[float, In(minimum=-100.0, maximum=100.0, step=0.01)]
+Blocks = Annotated[str, In(advanced=True)]
 
 DTYPES = ("default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2")
 ENCODER_KINDS = (
@@ -141,6 +143,7 @@ def lora(
     lora: LoraModel,
     strength_model: Weight = 1.0,
     strength_clip: Weight = 1.0,
+    blocks: Blocks = "",
 ) -> tuple[Model, Clip]:
     """Lay a LoRA on a model and its text encoder. Several in a row add up.
 
@@ -149,21 +152,25 @@ def lora(
     lora: which one
     strength_model: how strongly it changes the denoiser; 0 not at all, below 0 the other way
     strength_clip: how strongly it changes the text encoder
+    blocks: weights for single blocks, as “IN*:0, MID:1, OUT03:0.5”; BASE is the text encoder, ALL the others
     """
-    ref = _known(ctx, lora)
-    return _with_lora(model, ref, strength_model), _with_lora(clip, ref, strength_clip)
+    ref, weights = _known(ctx, lora), read_blocks(blocks)
+    return _with_lora(model, ref, strength_model, weights), _with_lora(clip, ref, strength_clip, weights)
 
 
 @node("load.lora_model_only", category="Load", outputs=("model",), title="Load LoRA (model only)", effects=LANE,
       search=("LoraLoaderModelOnly",))  # fmt: skip
-def lora_model_only(ctx: NodeContext, model: Model, lora: LoraModel, strength: Weight = 1.0) -> Model:
+def lora_model_only(
+    ctx: NodeContext, model: Model, lora: LoraModel, strength: Weight = 1.0, blocks: Blocks = ""
+) -> Model:
     """Lay a LoRA on a model and leave its text encoder as it is.
 
     model: the denoiser
     lora: which one
     strength: how strongly it changes the denoiser; 0 not at all, below 0 the other way
+    blocks: weights for single blocks, as “IN*:0, MID:1, OUT03:0.5”; ALL all others
     """
-    return _with_lora(model, _known(ctx, lora), strength)
+    return _with_lora(model, _known(ctx, lora), strength, read_blocks(blocks))
 
 
 @node("load.controlnet", category="Load", outputs=("control_net",), title="Load ControlNet", effects=LANE,
@@ -223,7 +230,10 @@ def _encoders(ctx: NodeContext, kind: str, *refs: ModelRef) -> TextEncoderHandle
     return TextEncoderHandle(first, family, more=tuple(more))
 
 
-def _with_lora(handle: Handle, ref: ModelRef, strength: float) -> Handle:
+def _with_lora(handle: Handle, ref: ModelRef, strength: float, blocks: tuple[tuple[str, float], ...]) -> Handle:
     if not strength:
         return handle
-    return replace(handle, patches=(*handle.patches, Patch("lora", (("weights", ref), ("strength", strength)))))
+    settings: tuple[tuple[str, Any], ...] = (("weights", ref), ("strength", strength))
+    if blocks:
+        settings = (*settings, ("blocks", blocks))
+    return replace(handle, patches=(*handle.patches, Patch("lora", settings)))
