@@ -88,6 +88,7 @@ class ModelIndex:
         self._starter, self._folders, self._files = starter, folders, files
         self._lock = threading.Lock()
         self._entries: Entries | None = None
+        self._asked = self._read = 0  # how often a new look was asked for, and which of those was the last one taken
         self._refused: Refused = []
         self._looked = -LOOK_SECONDS
         self._unusable: dict[str, str] = {}  # a file's name, with and without its ending → why it can't be used
@@ -102,9 +103,8 @@ class ModelIndex:
         return list(self._refused)
 
     def refresh(self) -> None:
-        """Look again at the next question."""
-        with self._lock:
-            self._entries = None
+        """Look again at the next question. Never waits, also while another thread looks: it holds other locks then."""
+        self._asked += 1
 
     def entry(self, ref: ModelRef) -> ModelEntry:
         """The model a reference means: by content, by fingerprint, then by name among those of its kind.
@@ -181,8 +181,10 @@ class ModelIndex:
 
     def _scanned(self) -> Entries:
         with self._lock:
-            if self._entries is None:
+            asked = self._asked
+            if self._entries is None or asked != self._read:
                 self._entries, self._refused = self._scan()
+                self._read = asked
             return self._entries
 
     def _scan(self) -> tuple[Entries, Refused]:
