@@ -17,6 +17,7 @@ from engine.prompts import schedule
 from engine.prompts.styles import merge_style
 from engine.prompts.tags import lora_of, take_tags
 from engine.prompts.wildcards import has_choices
+from engine.recipes.margins import SIDES, Margins, check_margins
 from engine.recipes.recommended import Recommended
 from engine.recipes.request import ImageRequest
 from engine.recipes.shapes import check_size
@@ -120,7 +121,26 @@ def check_request(request: ImageRequest, model: Recommended) -> None:
         )
     width = model.width if request.width is None else request.width
     height = model.height if request.height is None else request.height
-    check_size(width, height, model.multiple, model.minimum, model.maximum)
+    if request.margins:
+        _check_outpainting(request, (width, height), model.maximum)
+    else:
+        check_size(width, height, model.multiple, model.minimum, model.maximum)
+
+
+def _check_outpainting(request: ImageRequest, size: tuple[int, int], maximum: int) -> None:
+    check_margins(request.margins)
+    if request.init is None:
+        raise InvalidRequest("there is no picture to extend", where="outpainting", fix="Give the picture to start from")
+    if request.mask is not None:
+        raise InvalidRequest(
+            "a picture is either extended or redrawn under a mask", where="outpainting", fix="Take one of them away"
+        )
+    width, height = request.margins.around(size)
+    if max(width, height) > maximum:
+        raise InvalidRequest(
+            f"the extended picture would be {width}×{height} pixels", where="outpainting",
+            fix=f"This model makes at most {maximum} a side; extend it by less, or choose a smaller size",
+        )  # fmt: skip
 
 
 def _resolve(request: ImageRequest, model: Recommended) -> _Resolved:
@@ -181,7 +201,10 @@ def _assemble(resolved: _Resolved, inpainting: bool, style: StyleText) -> JobSpe
         denoise = request.strength
         mask = _MASK
         _add_picture(graph, request.init, resolved)
-        if request.mask is None:
+        if request.margins:
+            positive, negative, latent, mask = _add_margins(graph, request.margins, inpainting)
+            denoise, result = 1.0, Link("composite", "image")
+        elif request.mask is None:
             graph.add("latent", "latent.encode_image", "Encode", vae=Link("checkpoint", "vae"), image=_PICTURE)
             latent, result = Link("latent", "latent"), Link("decode", "image")
         else:
@@ -201,7 +224,8 @@ def _assemble(resolved: _Resolved, inpainting: bool, style: StyleText) -> JobSpe
     if result.node == "composite":
         graph.add(
             "composite", "image.composite", "Composite",
-            destination=_PICTURE, source=Link("decode", "image"), mask=mask,
+            destination=Link("outpaint", "image") if request.margins else _PICTURE,
+            source=Link("decode", "image"), mask=mask,
         )  # fmt: skip
     graph.add("save", "image.save", "Save", image=result, file_format=request.file_format)
     note: dict[str, Any] = {"request": request.to_json()}
@@ -271,6 +295,24 @@ def _add_mask(graph: _Graph, mask: BlobRef, resolved: _Resolved, inpainting: boo
     return positive, negative, Link("latent", "latent"), mask_link
 
 
+def _add_margins(graph: _Graph, margins: Margins, inpainting: bool) -> tuple[Link, Link, Link, Link]:
+    """(positive, negative, latent, mask) of a run that extends the picture."""
+    vae, image, mask = Link("checkpoint", "vae"), Link("outpaint", "image"), Link("outpaint", "mask")
+    graph.add(
+        "outpaint", "latent.outpaint", "Outpaint",
+        vae=vae, image=_PICTURE, left=margins.left, top=margins.top, right=margins.right, bottom=margins.bottom,
+        feather=margins.feather,
+    )  # fmt: skip
+    positive, negative = Link("prompt", "conditioning"), Link("negative", "conditioning")
+    if inpainting:
+        graph.add(
+            "latent", "condition.inpaint_model", "Inpainting model",
+            positive=positive, negative=negative, vae=vae, image=image, mask=mask,
+        )  # fmt: skip
+        return Link("latent", "positive"), Link("latent", "negative"), Link("latent", "latent"), mask
+    return positive, negative, Link("outpaint", "latent"), mask
+
+
 def _pass_limit(request: ImageRequest, style: StyleText) -> int:
     """How many pictures one pass makes: one where each picture has a start, or choices in its prompt, of its own."""
     texts = (merge_style(request.prompt, style.prompt), merge_style(request.negative, style.negative))
@@ -323,6 +365,7 @@ _FORM: tuple[FormField, ...] = (
     FormField(node="negative_choices", input="text", label="Negative prompt"),
     FormField(node="picture", input="image", label="Picture"),
     FormField(node="mask_picture", input="image", label="Mask"),
+    *(FormField(node="outpaint", input=side, label=side.capitalize()) for side in SIDES),
     FormField(node="sampler", input="seed", label="Seed"),
     FormField(node="sampler", input="denoise", label="Strength"),
     FormField(node="prompt_choices", input="seed", label="Seed of the choices", advanced=True),
@@ -342,7 +385,7 @@ _FORM: tuple[FormField, ...] = (
 
 def _form(graph: _Graph) -> tuple[FormField, ...]:
     inputs = {node.id: node.inputs for node in graph.nodes}
-    with_picture = "picture" in inputs
+    with_picture = "picture" in inputs and "outpaint" not in inputs
     fields = [f for f in _FORM if not isinstance(inputs.get(f.node, {}).get(f.input, _ABSENT), (Link, _Absent))]
     return tuple(f for f in fields if f.input != "denoise" or with_picture)
 

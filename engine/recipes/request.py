@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from engine.contracts.codec import Document
 from engine.contracts.references import STARTER_NAME, BlobRef, ModelRef
+from engine.recipes.margins import Margins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +17,7 @@ class ImageRequest(Document):
     width, height  pixels          steps 1..150          cfg 1..30        strength 0..1 (1 = ignore the input)
     count          pictures, 1..64, made as one batch with seeds seed, seed+1, …
     init           start from this picture; with `mask` (white = redraw) only inside the mask
+    margins        extend the picture of `init` by them; width and height are then the old picture's own
     style          id of a style in resources/styles.json, laid over the prompt
     """
 
@@ -35,6 +37,7 @@ class ImageRequest(Document):
     count: int = 1
     init: BlobRef | None = None
     mask: BlobRef | None = None
+    margins: Margins = field(default_factory=Margins)
     strength: float = 0.75
     mask_feather: float = 0.0
     clip_skip: int = 0

@@ -12,6 +12,7 @@ import time
 from typing import Any, NoReturn
 
 from engine.contracts.errors import BadInput, InvalidRequest, clip
+from engine.recipes.margins import Margins, margins_from
 from studio_app.jobs.eta import time_words
 
 PROGRAM = "main.py"
@@ -48,6 +49,14 @@ def size(text: str) -> tuple[int, int]:
     if not match:
         raise argparse.ArgumentTypeError(f"“{clip(text, 40)}” is not a size; write it as 512x768")
     return int(match[1]), int(match[2])
+
+
+def margins(text: str) -> Margins:
+    """ "left=64,right=64" → Margins(left=64, right=64)."""
+    try:
+        return margins_from(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def print_json(value: Any) -> None:

@@ -13,12 +13,13 @@ from engine.contracts.errors import InvalidRequest
 from engine.contracts.references import STARTER_NAME, BlobRef
 from engine.contracts.results import ResultRecord
 from engine.recipes.build import MAX_COUNT, MAX_SEED, check_request
+from engine.recipes.margins import Margins
 from engine.recipes.request import ImageRequest
 from engine.recipes.shapes import fit_size
 from engine.recipes.vocabulary import unknown_words, unknown_words_sentence
 from engine.sampling.names import SAMPLERS, SCHEDULERS
 from studio_app.application import Application
-from studio_app.cli.console import Progress, number, print_json, remark, require, say, size, whole_number
+from studio_app.cli.console import Progress, margins, number, print_json, remark, require, say, size, whole_number
 from studio_app.cli.watch import finish, running
 from studio_app.files import write_atomically
 from studio_app.library.formats import format_of
@@ -28,14 +29,16 @@ NAME = "generate"
 HELP = "make a picture from a prompt"
 DESCRIPTION = """\
 Makes one or more pictures from a prompt and writes them to FILE (.png, .webp or .jpg by its extension), with the
-prompt and every setting kept inside the file. With --init it starts from a picture, and with --mask as well it redraws
-only the white part of the mask. What you leave out is taken from what the model recommends.
+prompt and every setting kept inside the file. With --init it starts from a picture, with --mask as well it redraws
+only the white part of the mask, and with --outpaint it extends the picture. What you leave out is taken from what the
+model recommends.
 """
 EPILOG = """\
 examples:
   main.py generate "a red circle on a blue background" --seed 7 -o a.png
   main.py generate "snowy mountains under a starry sky" --size 192x128 --count 4 -o mountains.png
   main.py generate "a green circle" --init a.png --strength 0.7 -o b.png
+  main.py generate "a wide beach" --init a.png --outpaint left=64,right=64 -o wide.png
 """
 
 
@@ -80,6 +83,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--mask", metavar="IMAGE", type=Path, help="redraw only where this picture is white; it is fitted to the size"
     )
     parser.add_argument(
+        "--outpaint",
+        metavar="SIDES",
+        type=margins,
+        help="extend --init by pixels, such as left=64,top=0,right=64,bottom=0 (and feather=16: how far the new part "
+        "fades into the old one); --size is then that of the old picture, by default its own",
+    )
+    parser.add_argument(
         "--strength",
         metavar="X",
         type=number,
@@ -94,6 +104,8 @@ def run(args: argparse.Namespace) -> int:
     file_format = format_of(args.output.suffix)
     require(not args.output.is_dir(), f"{args.output} is a folder", "Give the name of a file")
     require(args.mask is None or args.init is not None, "--mask needs --init", "Give the picture to redraw a part of")
+    require(args.outpaint is None or args.init is not None, "--outpaint needs --init", "Give the picture to extend")
+    require(not (args.outpaint and args.mask), "--outpaint and --mask exclude each other", "Leave one of them out")
     began = time.monotonic()
     seed = secrets.randbelow(2**32) if args.seed is None else args.seed
     require(0 <= seed <= MAX_SEED, f"the seed {seed} is out of range", f"Use 0 to {MAX_SEED}")
@@ -149,11 +161,13 @@ def _with_pictures(
         return request
     init, width, height = _picture(app, args.init)
     mask = _picture(app, args.mask)[0] if args.mask else None
+    if args.outpaint and not args.size:
+        return replace(request, init=init, margins=args.outpaint, width=width, height=height)
     if not args.size:
         limits = model.defaults
         width, height = fit_size(width, height, limits.area, limits.multiple, limits.minimum, limits.maximum)
         request = replace(request, width=width, height=height)
-    return replace(request, init=init, mask=mask)
+    return replace(request, init=init, mask=mask, margins=args.outpaint or Margins())
 
 
 def _picture(app: Application, path: Path) -> tuple[BlobRef, int, int]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from engine.contracts.errors import BadInput, InvalidDocument
 from engine.recipes.build import MAX_COUNT, MAX_SEED, check_request
+from engine.recipes.margins import Margins
 from engine.recipes.recommended import Recommended
 from engine.recipes.request import ImageRequest
 from engine.recipes.shapes import SHAPES, Shape, shape_of, size_for
@@ -27,6 +28,7 @@ RANDOM_SEED_LIMIT = 2**32  # drawn seeds stay short enough to read out; typed on
 
 _CHECKED_ALONE = ("width", "height", "steps", "cfg", "sampler", "scheduler", "seed", "count", "strength",
                   "clip_skip", "file_format", "mask_feather")  # fmt: skip
+_OUTPAINTED = ("init", "mask", "margins", "width", "height")
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,10 @@ class CreateSession:
                 sentence = self._problem_with(**{name: text}) if text else ""
                 if sentence:
                     found.setdefault(name, sentence)
+        if self._request.margins:
+            sentence = self._problem_with(**{name: getattr(self._request, name) for name in _OUTPAINTED})
+            if sentence:
+                found["margins"] = sentence
         if self._request.mask is not None and self._request.init is None:
             found["mask"] = "A mask needs a picture to work on. Add the picture, or remove the mask."
         return found
@@ -157,9 +163,9 @@ class CreateSession:
     # ---- changing
 
     def update(self, **fields: Any) -> None:
-        """Replace fields of the request. A mask goes with its picture."""
+        """Replace fields of the request. A mask and margins go with their picture."""
         if "init" in fields and fields["init"] is None:
-            fields["mask"] = None
+            fields["mask"], fields["margins"] = None, Margins()
         changed = {name for name, value in fields.items() if getattr(self._request, name) != value}
         if changed:
             self._request = dataclasses.replace(self._request, **fields)
@@ -295,9 +301,11 @@ def estimate_seconds(request: ImageRequest, size: tuple[int, int], steps: int, p
 
 def work_of(request: ImageRequest, size: tuple[int, int], steps: int) -> int:
     """Pixels × steps × pictures: what the time of the steps is proportional to on one machine."""
-    share = request.strength if request.init is not None else 1.0
-    return max(1, round(size[0] * size[1] * max(1, steps) * share)) * max(1, request.count)
+    share = request.strength if request.init is not None and not request.margins else 1.0
+    width, height = request.margins.around(size)
+    return max(1, round(width * height * max(1, steps) * share)) * max(1, request.count)
 
 
 def _pixels(request: ImageRequest, size: tuple[int, int]) -> int:
-    return max(1, size[0] * size[1] * request.count)
+    width, height = request.margins.around(size)
+    return max(1, width * height * request.count)

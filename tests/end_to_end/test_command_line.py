@@ -103,6 +103,17 @@ def test_several_pictures_are_numbered_and_each_has_its_own_seed(cli: Callable[.
     assert np.abs(pixels("d.png") - pixels("c-2.webp")).mean() < 0.02  # WebP is lossy; the picture is the same
 
 
+def test_a_picture_is_extended_and_its_own_pixels_stay(cli: Callable[..., Said]) -> None:
+    photo = np.round(np.random.default_rng(0).random((72, 96, 3)) * 255).astype(np.float32) / np.float32(255)
+    Path("photo.png").write_bytes(encode(photo))
+    said = cli("generate", "a green circle", "--init", "photo.png", "--outpaint", "left=32,top=8,feather=0", "--seed",
+               1, "--steps", 2, "-o", "wide.png")  # fmt: skip
+    assert said.code == 0, said.err
+    made = pixels("wide.png")
+    assert made.shape == (80, 128, 3)
+    np.testing.assert_array_equal(made[8:, 32:], pixels("photo.png"))
+
+
 def test_only_the_white_of_the_mask_is_redrawn(cli: Callable[..., Said]) -> None:
     photo = np.random.default_rng(0).random((100, 150, 3), dtype=np.float32)
     Path("photo.png").write_bytes(encode(photo))
@@ -178,6 +189,8 @@ def broken_files() -> dict[str, bytes]:
         (["a", "-o", "x.png", "--scheduler", "x"], "There is no scheduler “x”."),
         (["a", "-o", "x.png", "--style", "realism"], "There is no style “realism”. Did you mean “realistic”"),
         (["a", "-o", "x.png", "--mask", "m.png"], "--mask needs --init."),
+        (["a", "-o", "x.png", "--outpaint", "left=8"], "--outpaint needs --init."),
+        (["a", "-o", "x.png", "--outpaint", "left"], "Argument --outpaint: “left” is not a side with its pixels"),
         (["a", "-o", "x.png", "--seed", "-4"], "The seed -4 is out of range."),
         (["a", "-o", "x.png", "--count", "65"], "The number of pictures 65 is out of range."),
         (["a", "-o", "x.png", "--init", "none.png"], "none.png: there is no such file."),

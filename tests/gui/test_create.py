@@ -274,6 +274,29 @@ def test_a_dropped_picture_is_started_from_at_its_own_shape(
     assert page.form.start.strength_field.isHidden()
 
 
+def test_a_picture_is_extended_side_by_side(open_page: CreateWorkspace, qtbot: QtBot, tmp_path: Path) -> None:
+    page = open_page
+    drop(page, picture_file(tmp_path, "wide.png", np.full((128, 128, 3), 200)))
+    until(qtbot, lambda: page.form.start.zone.has_picture)
+    extend = page.form.start.extend
+    assert extend.clear.isHidden()
+    assert "Adds 32 pixels on the left" in extend.sides["left"].toolTip()
+    for side in ("left", "left", "bottom"):
+        extend.sides[side].click()
+    margins = page.session.request.margins
+    assert (margins.left, margins.top, margins.right, margins.bottom) == (64, 0, 0, 32)
+    assert extend.words.text() == "Becomes 192 × 160 px: 64 on the left, 32 below."
+    assert page.form.start.strength_field.isHidden()  # all that is there is kept
+    assert page.form.start.mask_row.isHidden()
+    extend.clear.click()
+    assert not page.session.request.margins
+    assert not page.form.start.strength_field.isHidden()
+    extend.sides["top"].click()
+    page.form.start.remove.click()  # the margins go with their picture
+    assert not page.session.request.margins
+    assert extend.isHidden()
+
+
 def test_a_broken_picture_is_one_sentence_at_the_drop_zone(
     open_page: CreateWorkspace, qtbot: QtBot, tmp_path: Path
 ) -> None:

@@ -101,7 +101,8 @@ def facts_of(record: ResultRecord) -> dict[str, str]:
         facts["Steps and guidance"] = f"{request.steps} steps, guidance {request.cfg:g}"
         if request.init is not None:
             masked = " inside a mask" if request.mask is not None else ""
-            facts["Started from"] = f"{request.init.name or 'a picture'}, strength {request.strength:g}{masked}"
+            how = "extended" if request.margins else f"strength {request.strength:g}{masked}"
+            facts["Started from"] = f"{request.init.name or 'a picture'}, {how}"
     facts["Size"] = f"{record.width} × {record.height} pixels"
     if record.seconds:
         facts["Time"] = f"{record.seconds:.1f} seconds"

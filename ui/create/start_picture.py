@@ -22,6 +22,7 @@ from studio_app.application import Application
 from studio_app.documents.create_session import CreateSession, SessionChange
 from ui import theme
 from ui.bridge.background import Background
+from ui.create.extend_row import ExtendRow
 from ui.create.form_parts import Field, Hint
 from ui.create.mask_dialog import MaskDialog
 from ui.create.mime import local_picture
@@ -169,6 +170,8 @@ class StartPicture(QWidget):
         for button in (self.mask_paint, self.mask_file, self.mask_alpha, self.mask_remove):
             tools.addWidget(button)
         column.addWidget(self.mask_row)
+        self.extend = ExtendRow(session)
+        column.addWidget(self.extend)
         self.hint = Hint()
         column.addWidget(self.hint)
         self.zone.clicked.connect(self._choose)
@@ -186,17 +189,21 @@ class StartPicture(QWidget):
     def complain(self, problems: dict[str, str]) -> None:
         self.strength_field.complain(problems.get("strength", ""))
         self.feather_field.complain(problems.get("mask_feather", ""))
-        self.hint.say(problems.get("mask", ""))
+        self.hint.say(problems.get("mask", "") or problems.get("margins", ""))
 
     def _follow(self, change: SessionChange) -> None:
-        if change.fields & {"init", "mask", "strength", "mask_feather"}:
+        if change.fields & {"init", "mask", "margins", "strength", "mask_feather"}:
             self._show()
 
     def _show(self) -> None:
         request = self._session.request
         has, masked = request.init is not None, request.mask is not None
-        for widget in (self.remove, self.name, self.strength_field, self.mask_row):
-            widget.setVisible(has)
+        extended = bool(request.margins)
+        self.remove.setVisible(has)
+        self.name.setVisible(has)
+        for widget in (self.strength_field, self.mask_row):  # an extended picture keeps all that it has
+            widget.setVisible(has and not extended)
+        self.extend.setVisible(has and not masked)
         for button in (self.mask_file, self.mask_paint):
             button.setVisible(not masked)
         self.mask_remove.setVisible(masked)

@@ -15,6 +15,7 @@ from engine.contracts.errors import TesseraError
 from engine.contracts.references import BlobRef, ModelRef
 from engine.contracts.results import ResultRecord
 from engine.recipes.build import request_of
+from engine.recipes.margins import Margins
 from engine.recipes.request import ImageRequest
 from engine.recipes.shapes import fit_size
 from studio_app.application import Application
@@ -183,11 +184,11 @@ class CreateWorkspace(Workspace):
             self._submit([self.session.variations(request, VARIATIONS)])
             return
         start = request if request is not None else self.session.request
-        self._submit([
-            self.session.variations(
-                dataclasses.replace(start, init=record.artifact, mask=None, strength=CLOSE_STRENGTH), VARIATIONS
-            )
-        ])  # fmt: skip
+        near = dataclasses.replace(start, init=record.artifact, mask=None, strength=CLOSE_STRENGTH)
+        if start.margins:  # the request's size is that of the picture before it was extended
+            width, height = self._fitted(record.width, record.height)
+            near = dataclasses.replace(near, margins=Margins(), width=width, height=height)
+        self._submit([self.session.variations(near, VARIATIONS)])
 
     def _make_close_variations(self, record: ResultRecord) -> None:
         self.make_variations(record, close=True)
@@ -222,9 +223,13 @@ class CreateWorkspace(Workspace):
             self.results.message.say("This picture holds the settings it was made with.", "Use its settings")
 
     def _start_from(self, ref: BlobRef, width: int, height: int) -> None:
+        width, height = self._fitted(width, height)
+        self.session.update(init=ref, mask=None, margins=Margins(), width=width, height=height)
+
+    def _fitted(self, width: int, height: int) -> tuple[int, int]:
+        """The size to work at for a picture of this size."""
         limits = self.session.facts.recommended
-        size = fit_size(width, height, self.session.area, limits.multiple, limits.minimum, limits.maximum)
-        self.session.update(init=ref, mask=None, width=size[0], height=size[1])
+        return fit_size(width, height, self.session.area, limits.multiple, limits.minimum, limits.maximum)
 
     @Slot()
     def _message_acted(self) -> None:
