@@ -115,6 +115,15 @@ class Completions:
             return list(self._wildcards(match[1], place, end, limit))
         return self._plain(line, start, cursor, entry, limit)
 
+    @property
+    def known(self) -> Catalogue | None:
+        """What was found last, None before anyone looked."""
+        return self._catalogue
+
+    def styles(self, cursor: int, model: ModelRef | None = None) -> list[Completion]:
+        """Every style the model can honour, to be put in at the cursor."""
+        return list(self._styles("", cursor, cursor, self._entry(model)))
+
     # ---- kinds
 
     def _plain(self, line: str, start: int, cursor: int, entry: ModelEntry | None, limit: int) -> list[Completion]:

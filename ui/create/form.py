@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QPoint, Signal, Slot
-from PySide6.QtGui import QAction
+from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import QFrame, QMenu, QScrollArea, QSizePolicy, QWidget
 
-from engine.contracts.errors import MissingModel, clip
+from engine.contracts.errors import MissingModel
 from engine.recipes.shapes import Shape
 from engine.recipes.vocabulary import unknown_words_sentence
 from studio_app.application import Application
@@ -15,21 +14,21 @@ from studio_app.models.index import ModelEntry
 from studio_app.styles import Style
 from ui import theme
 from ui.bridge.background import Background
+from ui.bridge.bridge import Bridge
 from ui.create.advanced import Advanced
 from ui.create.form_parts import Hint, Section
 from ui.create.generate_bar import GenerateBar
-from ui.create.prompt_edit import PromptEdit
 from ui.create.quantity_row import QuantityRow
 from ui.create.shape_picker import ShapePicker
 from ui.create.start_picture import StartPicture
 from ui.create.style_cards import StyleCards, StyleFacts
+from ui.prompt_editor import PromptEditor
 from ui.widgets.basics import Button, IconButton, Label, Line
 from ui.widgets.containers import Fold
 from ui.widgets.layouts import Column, Row
 
 COLUMN_WIDTH = 376
 SCROLL_BAR = 10
-RECENT_PROMPTS = 20
 # What is wrong here is said at the field; the rest is said above Generate.
 PLACED = ("prompt", "mask", "strength", "mask_feather")
 
@@ -41,11 +40,11 @@ class CreateForm(QWidget):
     cancel_wanted = Signal()
     picture_wanted = Signal(object)
 
-    def __init__(self, app: Application, session: CreateSession, background: Background) -> None:
+    def __init__(self, app: Application, bridge: Bridge, session: CreateSession, background: Background) -> None:
         super().__init__()
         self._app, self._session = app, session
         self._asked = False  # problems are shown once Generate was pressed, not while the first word is typed
-        self._make(app, session, background)
+        self._make(app, bridge, session, background)
         self._lay_out()
         self._connect()
         self.refresh_models()
@@ -54,21 +53,21 @@ class CreateForm(QWidget):
         theme.notifier.changed.connect(self._rescale)
         self._rescale()
 
-    def _make(self, app: Application, session: CreateSession, background: Background) -> None:
-        self.insert_button = IconButton(
-            "plus", "Insert words", "Adds words for quality, style, light and more.", size=16
-        )
-        self.recent_button = IconButton("history", "Recent prompts", "Brings back a prompt you used before.", size=16)
+    def _make(self, app: Application, bridge: Bridge, session: CreateSession, background: Background) -> None:
+        self.prompt_editor, self.negative_editor = PromptEditor(app, bridge), PromptEditor(app, bridge)
+        self.prompt, self.negative = self.prompt_editor.field, self.negative_editor.field
+        self.insert_button, self.recent_button = self.prompt_editor.insert_button, self.prompt_editor.recent_button
+        self.prompt_editor.set_partner(self.negative_editor)
+        self.negative_editor.set_negative(True)
+        self.negative_editor.set_placeholder("Leave out, e.g. blurry, text")
+        self.negative_editor.show_tools(False)
         self.several_button = IconButton(
             "list-ordered", "Several prompts", "Makes a picture for each line: up to ten prompts at once.",
             size=16, checkable=True,
         )  # fmt: skip
-        self.prompt = PromptEdit("Prompt", "What the picture should show.", lines=3, most=10, suggest=self._suggest)
         self.prompt_count = Label("", "small")
         self.words_hint = Hint("triangle-alert", "warning")
         self.prompt_hint = Hint()
-        self.negative = PromptEdit("Negative prompt", "What the picture should not show.", lines=1, most=6)
-        self.negative.setPlaceholderText("Leave out, e.g. blurry, text")
         self.negative_hint = Hint()
         self.all_styles = Button("All styles", kind="quiet", tip="Shows every style.")
         self.all_styles.setCheckable(True)
@@ -92,10 +91,10 @@ class CreateForm(QWidget):
         self._inside = QWidget()
         column = Column(self._inside, spacing=2, margins=(2, 1.5, 1, 1.5))
         prompt = Section("Prompt", self.insert_button, self.recent_button, self.several_button)
-        for widget in (self.prompt, self.prompt_count, self.prompt_hint, self.words_hint):
+        for widget in (self.prompt_editor, self.prompt_count, self.prompt_hint, self.words_hint):
             prompt.add(widget)
         prompt.column.addSpacing(theme.space(0.5))
-        for widget in (self.negative, self.negative_hint):
+        for widget in (self.negative_editor, self.negative_hint):
             prompt.add(widget)
         styles = Section("Style", self.all_styles)
         styles.add(self.styles)
@@ -118,10 +117,10 @@ class CreateForm(QWidget):
         whole.addLayout(bottom)
 
     def _connect(self) -> None:
-        self.prompt.edited.connect(self._prompt_edited)
-        self.negative.edited.connect(self._negative_edited)
-        self.insert_button.clicked.connect(self._open_insertions)
-        self.recent_button.clicked.connect(self._open_recent)
+        self.prompt_editor.text_changed.connect(self._prompt_edited)
+        self.negative_editor.text_changed.connect(self._negative_edited)
+        for editor in (self.prompt_editor, self.negative_editor):
+            editor.submitted.connect(self.generate_wanted)
         self.several_button.toggled.connect(self._several_toggled)
         self.all_styles.toggled.connect(self._all_styles_toggled)
         self.styles.chosen.connect(self._style_chosen)
@@ -156,6 +155,8 @@ class CreateForm(QWidget):
 
     def _take_model(self) -> None:
         entry = self.model_entry()
+        self.prompt_editor.set_model(self._session.request.model)
+        self.negative_editor.set_model(self._session.request.model)
         if entry is not None:
             self._session.set_facts(ModelFacts(entry.defaults, entry.vocabulary, entry.supports_negative))
         styles = [
@@ -191,8 +192,9 @@ class CreateForm(QWidget):
 
     def _show_prompt(self) -> None:
         session = self._session
-        self.prompt.show_text(session.request.prompt)
-        self.prompt.setPlaceholderText(
+        self.prompt_editor.set_text(session.request.prompt)
+        self.prompt_editor.set_several(session.several)
+        self.prompt_editor.set_placeholder(
             "One prompt on each line, up to ten" if session.several else "Say what the picture should show"
         )
         self.several_button.setChecked(session.several)
@@ -200,11 +202,10 @@ class CreateForm(QWidget):
         self.prompt_count.setVisible(session.several)
         self.prompt_count.setText(f"{count} of 10 prompts" if session.several else "")
         words = session.unknown_words()
-        self.prompt.highlighter.set_words(words)
         self.words_hint.say(unknown_words_sentence(words))
 
     def _show_negative(self) -> None:
-        self.negative.show_text(self._session.request.negative)
+        self.negative_editor.set_text(self._session.request.negative)
         unused = self._session.request.negative and not self._session.facts.supports_negative
         self.negative_hint.say("This model does not use a negative prompt." if unused else "")
 
@@ -275,68 +276,13 @@ class CreateForm(QWidget):
     def _shape_chosen(self, shape: Shape) -> None:
         self._session.set_shape(shape)
 
-    def _suggest(self, written: str) -> list[str]:
-        return self._app.prompts.suggest(written, self.model_entry())
-
     def insertion_menu(self) -> QMenu:
-        """Quick insertions by group; those the model was never shown are there but can't be chosen."""
-        menu = QMenu(self)
-        entry = self.model_entry()
-        groups: dict[str, QMenu] = {}
-        for insertion in self._app.prompts.insertions():
-            if insertion.group not in groups:
-                groups[insertion.group] = menu.addMenu(insertion.group.replace("_", " ").capitalize())
-                groups[insertion.group].setToolTipsVisible(True)
-            action = groups[insertion.group].addAction(insertion.text)
-            action.setData(insertion.negative)
-            action.setEnabled(insertion.supported_by(entry) == "full")
-            if not action.isEnabled():
-                action.setToolTip("This model was never shown these words.")
-        for group in groups.values():
-            group.menuAction().setEnabled(any(action.isEnabled() for action in group.actions()))
-            if not group.menuAction().isEnabled():
-                group.setTitle(f"{group.title()} (not known to this model)")
-        menu.triggered.connect(self._insert)
-        return menu
-
-    @Slot(QAction)
-    def _insert(self, action: QAction) -> None:
-        if action.data():
-            before = self._session.request.negative.rstrip(", ")
-            self._session.update(negative=f"{before}, {action.text()}" if before else action.text())
-        else:
-            self._session.insert(action.text())
-            self.prompt.setFocus()
+        """Quick insertions of both prompts."""
+        return self.prompt_editor.insertion_menu()
 
     def recent_menu(self) -> QMenu:
         """The last prompts, newest first."""
-        menu = QMenu(self)
-        for text in self._app.prompts.recent(RECENT_PROMPTS):
-            action = menu.addAction(clip(text, 60).replace("&", "&&"))
-            action.setData(text)
-            action.setToolTip(clip(text, 400))
-        if menu.isEmpty():
-            menu.addAction("Your prompts will be here").setEnabled(False)
-        menu.setToolTipsVisible(True)
-        menu.triggered.connect(self._use_recent)
-        return menu
-
-    @Slot(QAction)
-    def _use_recent(self, action: QAction) -> None:
-        self._session.update(prompt=str(action.data()))
-        self.prompt.setFocus()
-
-    @Slot()
-    def _open_insertions(self) -> None:
-        self._pop_up(self.insertion_menu(), self.insert_button)
-
-    @Slot()
-    def _open_recent(self) -> None:
-        self._pop_up(self.recent_menu(), self.recent_button)
-
-    def _pop_up(self, menu: QMenu, button: QWidget) -> None:
-        menu.aboutToHide.connect(menu.deleteLater)
-        menu.popup(button.mapToGlobal(QPoint(0, button.height())))
+        return self.prompt_editor.recent_menu()
 
 
 def _style_hint(style: Style, entry: ModelEntry | None) -> str:

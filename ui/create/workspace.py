@@ -59,7 +59,7 @@ class CreateWorkspace(Workspace):
         self._mode = "simple"
         self._shown = self._closed = False
         self.model_of_results = ResultsModel(self)
-        self.form = CreateForm(app, self.session, self._background)
+        self.form = CreateForm(app, bridge, self.session, self._background)
         self.session.set_area(app.settings.get("create.megapixels"))
         bridge.setting.connect(self._setting_changed)
         self.results = ResultsPanel(app, self.model_of_results, self._background)
@@ -332,6 +332,12 @@ class CreateWorkspace(Workspace):
 
     def show_result(self, record_id: str) -> None:
         self.results.open(record_id)
+
+    def add_words(self, words: str) -> None:
+        prompt = self.session.request.prompt.rstrip()
+        if words not in prompt:
+            self.session.update(prompt=f"{prompt}, {words}" if prompt else words)
+        self.form.prompt.setFocus()
 
     def take_focus(self) -> None:
         self.form.prompt.setFocus()
