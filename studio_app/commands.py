@@ -26,7 +26,7 @@ class Command:
     checkable: bool = False
 
 
-MENUS = ("File", "Edit", "Create", "Picture", "Graph", "Nodes", "View", "Help")
+MENUS = ("File", "Edit", "Create", "Picture", "Graph", "Nodes", "Models", "View", "Help")
 
 TABLE: tuple[Command, ...] = (
     Command("file.open_picture", "Start from a picture…", "Choose a picture to start from.", "File", "Ctrl+O", "image"),
@@ -36,6 +36,14 @@ TABLE: tuple[Command, ...] = (
             "Save the pictures that could not be written to a folder of your choice.", "File"),
     Command("file.open_output_folder", "Show pictures folder", "Open the folder that finished pictures are saved in.",
             "File", icon="folder"),
+    Command("models.import", "Import models…", "Copy model files into the studio's folder.", "Models", icon="download"),
+    Command("models.import_folder", "Import the models of a folder…", "Copy every model below a folder.", "Models"),
+    Command("models.fetch", "Fetch a model by its address…", "Download from Hugging Face, Civitai or any https.",
+            "Models", icon="globe"),
+    Command("models.look_again", "Look for new models", "Look into every models folder again.", "Models",
+            icon="refresh-cw"),
+    Command("models.undo_remove", "Bring back the removed model", "Undo the last move to the trash.", "Models",
+            icon="undo"),
     Command("app.preferences", "Preferences…", "Change the studio's settings.", "File", "Ctrl+,", "settings"),
     Command("app.quit", "Quit", "Close the studio; everything is kept.", "File", "Ctrl+Q"),
     Command("picture.copy", "Copy picture", "Copy the chosen picture to the clipboard.", "Edit", "Ctrl+C", "copy"),
@@ -173,6 +181,7 @@ TABLE: tuple[Command, ...] = (
     Command("view.create", "Create", "Go to the page where pictures are made.", "View", "Ctrl+1", "sparkles"),
     Command("view.graph", "Graph", "Go to the page where workflows are built from nodes.", "View", "Ctrl+2",
             "workflow"),
+    Command("view.models", "Models", "Go to the page of everything that can be loaded.", "View", "Ctrl+5", "boxes"),
     Command("view.filmstrip", "Filmstrip", "Show or hide the strip of running jobs and newest pictures.", "View",
             "Ctrl+J", checkable=True),
     Command("view.inspector", "Inspector", "Show or hide the settings of what is selected.", "View", "Ctrl+Shift+J",

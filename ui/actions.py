@@ -21,7 +21,10 @@ LOCAL_KEYS = frozenset({"picture.open", "picture.delete", "picture.copy"})
 LOCAL_PAGES = ("graph.",)  # pages whose keys are all their own: the canvas uses single letters
 
 # A second key for a command, where one is customary.
-_ALSO = {"view.create": "1", "view.graph": "2", "create.generate": "Ctrl+Enter", "view.scale_up": "Ctrl+="}
+_ALSO = {
+    "view.create": "1", "view.graph": "2", "view.models": "5", "create.generate": "Ctrl+Enter",
+    "view.scale_up": "Ctrl+=",
+}  # fmt: skip
 
 
 class Actions(QObject):

@@ -131,6 +131,8 @@ class MainWindow(QMainWindow):
             self._pages[index] = page
             self.pages.addWidget(page)
             page.model_changed.connect(self._follow_model)
+            page.model_wanted.connect(self._use_model)
+            page.words_wanted.connect(self._use_words)
             inspector = page.inspector()
             if inspector is not None:
                 self.inspectors.addWidget(inspector)
@@ -204,6 +206,21 @@ class MainWindow(QMainWindow):
         if ref is not None:
             self.topbar.model.show_model(ref)
         self._show_notice()
+
+    @Slot(object)
+    def _use_model(self, ref: Any) -> None:
+        """Another page chose a model for Create."""
+        self.load_models()
+        self.show_workspace(0)
+        self._choose_model(ref)
+        self._follow_model(ref)
+
+    @Slot(str)
+    def _use_words(self, words: str) -> None:
+        self.show_workspace(0)
+        page = self.page
+        if page is not None:
+            page.add_words(words)
 
     def _show_notice(self) -> None:
         entry = self.topbar.model.current()

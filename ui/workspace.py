@@ -15,11 +15,15 @@ class Workspace(QWidget):
 
     title, icon_name   shown on the rail; `icon_name` is a file of resources/icons
     model_changed      fires with a ModelRef when the workspace's own model changes, so that the top bar follows
+    model_wanted       fires with a ModelRef that Create is to work with from now on
+    words_wanted       fires with words for Create's prompt
     """
 
     title: ClassVar[str] = ""
     icon_name: ClassVar[str] = ""
     model_changed = Signal(object)
+    model_wanted = Signal(object)
+    words_wanted = Signal(str)
 
     def inspector(self) -> QWidget | None:
         """The settings of what is selected, for the column at the right; None when there is nothing to inspect."""
@@ -44,6 +48,9 @@ class Workspace(QWidget):
 
     def start_with(self, prompt: str) -> None:
         """Fill in `prompt` and make the picture: the first picture in one click."""
+
+    def add_words(self, words: str) -> None:
+        """Add to the prompt what another page chose, such as a LoRA."""
 
     def take_focus(self) -> None:
         """Put the keyboard where the work starts: after the window opened, after a card over the page went."""

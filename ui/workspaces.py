@@ -35,7 +35,14 @@ def _graph(app: Application, bridge: Bridge) -> Workspace:
     return GraphWorkspace(app, bridge)
 
 
+def _models(app: Application, bridge: Bridge) -> Workspace:
+    from ui.models.workspace import ModelsWorkspace
+
+    return ModelsWorkspace(app, bridge)
+
+
 WORKSPACES: tuple[WorkspaceEntry, ...] = (
     WorkspaceEntry("Create", "sparkles", "view.create", _create),
     WorkspaceEntry("Graph", "workflow", "view.graph", _graph),
+    WorkspaceEntry("Models", "boxes", "view.models", _models),
 )

@@ -55,6 +55,23 @@ def layout_of(folder: Path) -> Layout:
     return "folder"
 
 
+def usual_folders() -> list[tuple[str, Path]]:
+    """(whose, where) of other programs' model folders in their usual places on this machine, those that are there."""
+    home = Path.home()
+    hub = os.environ.get("HF_HUB_CACHE") or str(Path(os.environ.get("HF_HOME") or home / ".cache/huggingface") / "hub")
+    places = [("huggingface", Path(hub).expanduser())]
+    for parent in (home, home / "Documents", home / "AI", Path("/opt"), Path("/workspace")):
+        places += [("comfyui", parent / name) for name in ("ComfyUI", "comfyui")]
+        places += [("a1111", parent / name) for name in ("stable-diffusion-webui", "stable-diffusion-webui-forge")]
+        places += [("invokeai", parent / name) for name in ("invokeai", "InvokeAI")]
+    there: list[tuple[str, Path]] = []
+    for layout, path in places:
+        # Not only by its name: the folder must have that program's layout too.
+        if path.is_dir() and layout_of(path) == layout and not any(path.samefile(known) for _, known in there):
+            there.append((layout, path))
+    return there
+
+
 def model_roots(folder: Path) -> list[Path]:
     """The folders below `folder` to search: a whole program's folder has its models in one place."""
     layout = layout_of(folder)

@@ -17,7 +17,7 @@ from engine.models.model_file import KIND_WORDS, ModelFile
 from studio_app.events import Signal
 from studio_app.models.hashing import HashProgress, hash_all
 from studio_app.models.layouts import LAYOUT_WORDS, Found, files, layout_of
-from studio_app.models.placing import PLACES, files_beside, free_name, identified, put, target_name
+from studio_app.models.placing import PLACES, Step, files_beside, free_name, identified, put, target_name
 from studio_app.models.previews import Previews
 from studio_app.models.table import Note, Row, read_notes, read_rows, write_note, write_rows
 from studio_app.models.trash import Items, Trash, Trashed
@@ -137,7 +137,7 @@ class ModelLibrary:
             listed = self._listed(row, folders, notes)
             if kind and (listed.file is None or listed.file.kind != kind):
                 continue
-            if words and not all(word in _searchable(listed) for word in words):
+            if words and not all(word in searchable(listed) for word in words):
                 continue
             out.append(listed)
         return sorted(out, key=lambda item: (not item.note.favourite, item.name.lower(), str(item.path)))
@@ -164,11 +164,14 @@ class ModelLibrary:
             )
         return found[0]
 
-    def duplicates(self) -> Groups:
-        """Groups of files with the same content, by sha256 once hashed, else by fingerprint and size."""
+    def duplicates(self, listed: Sequence[Listed] | None = None) -> Groups:
+        """Groups of files with the same content among `listed` (else all), by sha256 once hashed, else by fingerprint
+        and size.
+        """
         groups: dict[tuple[str, int], list[Listed]] = {}
-        hashes = {item.path: item.sha256 for item in self.list(scan=False)}
-        for item in self.list(scan=False):
+        items = self.list(scan=False) if listed is None else listed
+        hashes = {item.path: item.sha256 for item in items}
+        for item in items:
             if item.file is not None:
                 groups.setdefault((item.file.fingerprint, item.size_bytes), []).append(item)
         out = []
@@ -217,16 +220,16 @@ class ModelLibrary:
 
     # --- changing files
 
-    def bring_in(self, source: Path, *, move: bool = False) -> Path:
+    def bring_in(self, source: Path, *, move: bool = False, step: Step = lambda count: True) -> Path:
         """Copy a model file or diffusers folder into the studio's model folder; pickles are converted. Returns where.
 
-        With `move` the source is gone afterwards; it must then lie on the same disk.
+        With `move` the source is gone afterwards; it must then lie on the same disk. `step` as in `placing.put`.
 
-        Raises UnsafeModel (refused, with the reason), MissingModel, BadInput (unknown) or StorageError.
+        Raises UnsafeModel (refused, with the reason), MissingModel, BadInput (unknown), StorageError or Cancelled.
         """
         about = identified(source)
         place = self._folders()[0] / PLACES[about.kind]
-        target = put(source, about, free_name(place / target_name(source, about)), move=move)
+        target = put(source, about, free_name(place / target_name(source, about)), move=move, step=step)
         self.scan()
         return target
 
@@ -298,7 +301,8 @@ def _row(found: Found) -> Row:
     return Row(found.path, found.size, found.mtime_ns, body, about.fingerprint, "", "")
 
 
-def _searchable(item: Listed) -> str:
+def searchable(item: Listed) -> str:
+    """The lower-case words by which a file is found."""
     about = item.file
     more = (*about.trigger_words, about.title, KIND_WORDS[about.kind], about.family) if about else ()
     return " ".join((item.name, str(item.path), item.words(), item.note.text, *item.note.tags, *more)).lower()

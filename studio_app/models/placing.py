@@ -6,8 +6,9 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
-from engine.contracts.errors import BadInput, StorageError
+from engine.contracts.errors import BadInput, Cancelled, StorageError
 from engine.models.convert import convert_pickle
 from engine.models.identify import identify
 from engine.models.model_file import ModelFile
@@ -20,6 +21,8 @@ PLACES = {
     "ip_adapter": "ipadapter", "motion_adapter": "animatediff_models", "vision_encoder": "clip_vision",
     "upscaler": "upscale_models", "face_restorer": "facerestore_models", "annotator": "annotators", "unknown": "other",
 }  # fmt: skip
+BLOCK = 4 << 20
+Step: TypeAlias = Callable[[int], bool]
 _BESIDE = (".preview.png", ".preview.jpg", ".preview.jpeg", ".preview.webp", ".civitai.info")
 
 
@@ -38,21 +41,28 @@ def target_name(source: Path, about: ModelFile) -> str:
     return source.resolve().name if about.container == "folder" else source.name
 
 
-def put(source: Path, about: ModelFile, target: Path, *, move: bool = False) -> Path:
+def put(
+    source: Path, about: ModelFile, target: Path, *, move: bool = False, step: Step = lambda count: True
+) -> Path:  # fmt: skip
     """Copy `source` to `target`, which is free; a pickle is converted, a file `move`d on the same disk.
 
-    Raises UnsafeModel or StorageError; then nothing is left at `target`.
+    `step` is told the bytes copied since the last time and says whether to go on.
+    Raises UnsafeModel, StorageError or Cancelled; then nothing is left at `target`.
     """
     if about.container == "pickle":
         convert_pickle(source, target)
         if move:
             source.unlink()
     elif about.container == "folder":
-        _guarded(lambda: shutil.copytree(source, target, symlinks=False), target)
+
+        def copy(one: str, to: str) -> None:
+            copy_file(Path(one), Path(to), step)
+
+        _guarded(lambda: shutil.copytree(source, target, symlinks=False, copy_function=copy), target)
     elif move:
         _guarded(lambda: os.replace(source, target), target)
     else:
-        _guarded(lambda: copy_file(source, target), target)
+        _guarded(lambda: copy_file(source, target, step), target)
     return target
 
 
@@ -72,12 +82,16 @@ def files_beside(path: Path) -> list[Path]:
     return [path.with_name(path.stem + end) for end in _BESIDE if path.with_name(path.stem + end).is_file()]
 
 
-def copy_file(source: Path, target: Path) -> None:
-    """Copy beside the target, sync, rename. Raises OSError."""
+def copy_file(source: Path, target: Path, step: Step = lambda count: True) -> None:
+    """Copy beside the target, sync, rename. Raises OSError, or Cancelled when `step` said so."""
     partial = target.with_name(f".{target.name}.part")
     try:
-        shutil.copyfile(source, partial)
-        with partial.open("rb+") as file:
+        with source.open("rb") as origin, partial.open("wb") as file:
+            while block := origin.read(BLOCK):
+                file.write(block)
+                if not step(len(block)):
+                    raise Cancelled
+            file.flush()
             os.fsync(file.fileno())
         os.replace(partial, target)
     finally:
@@ -88,9 +102,11 @@ def _guarded(copy: Callable[[], object], target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         copy()
-    except (OSError, shutil.Error) as error:
+    except (OSError, shutil.Error, Cancelled) as error:
         if target.is_dir():
             shutil.rmtree(target, ignore_errors=True)
+        if isinstance(error, Cancelled):
+            raise
         if isinstance(error, shutil.Error):
             raise StorageError(f"{target} can't be written whole", fix="Check the disk and try again") from error
         raise storage_error(error, target) from error

@@ -23,11 +23,9 @@ class Previews:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def source(self, path: Path, about: ModelFile) -> str:
-        """Where `read` would take the picture from: "chosen", "beside", "embedded" or "" for none."""
-        if self._chosen(about.fingerprint).is_file():
-            return "chosen"
-        return {"": "", "embedded": "embedded"}.get(about.preview, "beside")
+    def chosen(self) -> frozenset[str]:
+        """The fingerprints of the models whose picture a person chose."""
+        return frozenset(path.stem for path in self._folder.glob("*.png"))
 
     def read(self, path: Path, about: ModelFile) -> bytes | None:
         """The picture's bytes, None when there is none or it can't be read. May be called on any thread."""

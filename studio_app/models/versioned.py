@@ -15,7 +15,7 @@ from engine.contracts.errors import InvalidRequest, MissingModel
 from engine.models.identify import identify
 from engine.models.model_file import ModelFile
 from studio_app.models.hashing import file_sha256
-from studio_app.models.placing import identified, put, target_name
+from studio_app.models.placing import Step, identified, put, target_name
 from studio_app.models.versions import History, Version, Versions, version_now
 from studio_app.store.store import Store
 
@@ -55,12 +55,13 @@ class ModelVersions:
         return None
 
     def bring_in(
-        self, source: Path, listed: Listed, *, note: str = "", origin: str = "", move: bool = False
-    ) -> History:
+        self, source: Path, listed: Listed, *, note: str = "", origin: str = "", move: bool = False,
+        step: Step = lambda count: True,
+    ) -> History:  # fmt: skip
         """Import a file or folder as the newest version of a model and put it in force; the old one is kept.
 
         `origin` is where it came from, if not from `source`. Raises UnsafeModel, MissingModel or BadInput for what is
-        no model, InvalidRequest for what can't take the model's place, StorageError.
+        no model, InvalidRequest for what can't take the model's place, StorageError or Cancelled.
         """
         about = identified(source)
         if listed.file is None or not listed.path.is_relative_to(self._folder()):
@@ -74,7 +75,7 @@ class ModelVersions:
             )
 
         def bring(target: Path) -> Version:
-            put(source, about, target, move=move)
+            put(source, about, target, move=move, step=step)
             return _version(target, identify(target), origin=origin or str(source), note=note)
 
         with self._library.held():

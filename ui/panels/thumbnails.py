@@ -76,6 +76,11 @@ class Thumbnails(QObject):
             self._pool.start(_Load(full, read, edge, self))
         return None
 
+    def forget(self, key: str) -> None:
+        """The picture of `key` changed: read it again at the next question."""
+        for full in [known for known in self._pixmaps if known.rpartition("@")[0] == key]:
+            self._bytes -= _bytes(self._pixmaps.pop(full))
+
     def close(self) -> None:
         """Wait for the picture being decoded and forget the rest."""
         self._pool.clear()

@@ -1,0 +1,553 @@
+"""The Models page: what is on this machine, what each file is, and bringing more in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from PySide6.QtCore import QTimer, QUrl, Slot
+from PySide6.QtGui import (
+    QDesktopServices,
+    QDragEnterEvent,
+    QDropEvent,
+    QGuiApplication,
+    QHideEvent,
+    QImage,
+    QPixmap,
+    QShowEvent,
+)
+from PySide6.QtWidgets import QFileDialog, QStackedWidget, QWidget
+
+from engine.contracts.errors import MissingModel
+from engine.contracts.references import ModelRef
+from engine.models.contents import SUFFIXES
+from studio_app.application import Application
+from studio_app.models.downloads import Download
+from studio_app.models.hashing import HashProgress
+from studio_app.models.layouts import usual_folders
+from studio_app.models.library import Listed
+from studio_app.models.table import Note
+from studio_app.models.trash import Trashed
+from studio_app.models.versions import History
+from studio_app.notifications import Action
+from ui.bridge.background import Background
+from ui.bridge.bridge import Bridge
+from ui.create.start_picture import PICTURE_FILTER
+from ui.models.cards_model import CardsModel, Filter, with_words
+from ui.models.cards_view import CardsView
+from ui.models.details import ModelDetails
+from ui.models.downloads_panel import DownloadsPanel
+from ui.models.importer import Importer
+from ui.models.incoming import Arrivals, Bar
+from ui.models.side import Side
+from ui.models.words import prompt_words
+from ui.panels.thumbnails import Thumbnails, decode_small
+from ui.widgets.basics import Button, ElidedLabel, IconButton, Label, Line
+from ui.widgets.containers import EmptyState
+from ui.widgets.layouts import Column, Row
+from ui.workspace import Workspace
+
+RELOAD_AFTER_MS = 120
+MODEL_FILTER = f"Models ({' '.join(f'*{suffix}' for suffix in SUFFIXES)});;All files (*)"
+
+
+class ModelsWorkspace(Workspace):
+    """Left the shelves and folders, in the middle the cards, right everything about one. Holds no truth."""
+
+    title: ClassVar[str] = "Models"
+    icon_name: ClassVar[str] = "boxes"
+
+    def __init__(self, app: Application, bridge: Bridge) -> None:
+        super().__init__()
+        self._app, self._bridge = app, bridge
+        self.setAccessibleName("Models")
+        self.setAcceptDrops(True)
+        self._background = Background(self)
+        self._usable: dict[Path, ModelRef] = {}
+        self._copies: dict[Path, list[Path]] = {}
+        self._trashed: list[Trashed] = []
+        self._wanted: Path | None = None  # to be chosen once it is listed
+        self._opened = self._closed = False
+        self.cards = CardsModel(self)
+        self.thumbnails = Thumbnails(self)
+        self._make()
+        self._lay_out()
+        self._reload = QTimer(self)
+        self._reload.setSingleShot(True)
+        self._reload.setInterval(RELOAD_AFTER_MS)
+        self.importer = Importer(app, bridge, self.arrivals, self)
+        self._connect()
+        handlers: dict[str, Callable[[], object]] = {
+            "models.import": self.ask_files, "models.import_folder": self.ask_folder, "models.fetch": self.ask_address,
+            "models.undo_remove": self.undo_remove, "models.look_again": self.look_again,
+        }  # fmt: skip
+        self._unbind = [app.commands.bind(command, handler) for command, handler in handlers.items()]
+        self._unsubscribe = [
+            app.model_library.changed.subscribe(lambda count: bridge.post(self._later, None)),
+            app.model_background.progress.subscribe(lambda progress: bridge.post(self._show_hashing, progress)),
+        ]
+
+    # ---- building
+
+    def _make(self) -> None:
+        self.side = Side()
+        self.heading = ElidedLabel("Models", "heading")
+        self.import_button = Button("Import…", "download", tip="Copies model files into the studio's folder.")
+        self.again = IconButton("refresh-cw", "Look again", "Looks into every folder for new files.")
+        self.downloads = DownloadsPanel(self._app, self._bridge, self._background)
+        self.arrivals = Arrivals()
+        self.grid = CardsView(self.cards, self._pixmap)
+        self.empty = EmptyState(
+            "boxes", "Your models will be here",
+            "Drop model files or folders here, paste an address above, or add a folder of ComfyUI, Automatic1111, "
+            "InvokeAI or the Hugging Face cache at the left: it is used where it is.",
+            "Import files…", "Chooses model files to copy into the studio's folder.",
+        )  # fmt: skip
+        self.nothing = EmptyState("search", "Nothing fits", "No model has all of this.", "Show all models",
+                                  "Clears the search and the shelves.")  # fmt: skip
+        self.hashing = Label("", "small")
+        self.hash_bar = Bar("How much is hashed")
+        self.details = ModelDetails()
+
+    def _lay_out(self) -> None:
+        row = Row(self, spacing=0)
+        row.addWidget(self.side)
+        row.addWidget(Line(vertical=True))
+        middle = Column(spacing=1, margins=(2, 1.5, 1.5, 1))
+        head = Row(spacing=1)
+        head.addWidget(self.heading, 1)
+        head.addWidget(self.again)
+        head.addWidget(self.import_button)
+        middle.addLayout(head)
+        middle.addWidget(self.downloads)
+        middle.addWidget(self.arrivals)
+        self._stack = QStackedWidget()
+        for page in (self.empty, self.nothing, self.grid):
+            self._stack.addWidget(page)
+        middle.addWidget(self._stack, 1)
+        foot = Row(spacing=1)
+        foot.addWidget(self.hashing)
+        foot.addWidget(self.hash_bar, 1)
+        middle.addLayout(foot)
+        self.hashing.hide()
+        self.hash_bar.hide()
+        row.addLayout(middle, 1)
+        row.addWidget(Line(vertical=True))
+        row.addWidget(self.details)
+
+    def _connect(self) -> None:
+        self._reload.timeout.connect(self.reload)
+        self.side.filter_changed.connect(self._filter)
+        self.side.folder_wanted.connect(self.add_folder)
+        self.side.folder_unwanted.connect(self.remove_folder)
+        self.side.menu_opens.connect(self._offer_folders)
+        self.import_button.clicked.connect(self.ask_files)
+        self.empty.button.clicked.connect(self.ask_files)
+        self.nothing.button.clicked.connect(self._show_all)
+        self.again.clicked.connect(self.look_again)
+        self.downloads.finished.connect(self._fetched)
+        self.downloads.offline_unwanted.connect(lambda: self._app.settings.set("network.offline", False))
+        self.importer.imported.connect(self._imported)
+        self.importer.said.connect(self._say)
+        self.grid.selectionModel().currentChanged.connect(self._choose)
+        self.grid.opened.connect(self.use)
+        self.grid.remove_wanted.connect(self.remove)
+        self.grid.star_wanted.connect(self._star)
+        self.thumbnails.ready.connect(self._picture_came)
+        details = self.details
+        details.use_wanted.connect(self.use)
+        details.remove_wanted.connect(self.remove)
+        details.note_changed.connect(self.keep_note)
+        details.picture_wanted.connect(self.set_picture)
+        details.version_wanted.connect(self._ask_version)
+        details.rollback_wanted.connect(self.roll_back)
+        details.changelog_written.connect(self._write_changelog)
+        details.copy_wanted.connect(self._copy)
+        details.show_wanted.connect(lambda path: QDesktopServices.openUrl(QUrl.fromLocalFile(str(path.parent))))
+        details.open_wanted.connect(lambda address: QDesktopServices.openUrl(QUrl(address)))
+        details.item_wanted.connect(self.choose)
+        self._bridge.setting.connect(self._setting_changed)
+
+    # ---- what is listed
+
+    @Slot()
+    def reload(self) -> None:
+        """List again from the index, on a worker."""
+
+        def work() -> Any:
+            library = self._app.model_library
+            items = library.list(scan=False)
+            usable = {entry.path: entry.ref for entry in self._app.models.list()}
+            copies = {
+                item.path: [other.path for other in group if other is not item]
+                for group in library.duplicates(items)
+                for item in group
+            }
+            return with_words(items), library.previews.chosen(), library.folders(), usable, copies
+
+        self._background.run(work, self._listed, lambda sentence: self._say("warning", sentence))
+
+    def _later(self, _: object) -> None:
+        if not self._reload.isActive():
+            self._reload.start()
+
+    def _listed(self, found: Any) -> None:
+        items, chosen_pictures, folders, self._usable, self._copies = found
+        current = self._wanted or (self.details.item.path if self.details.item else None)
+        scrolled = self.grid.verticalScrollBar().value()
+        self.cards.set_items(items, chosen_pictures)
+        self.side.show_folders(folders)
+        self._show_filtered()
+        self.grid.verticalScrollBar().setValue(scrolled)
+        if current is not None:
+            self._wanted = None
+            self.choose(current)
+
+    @Slot(object)
+    def _filter(self, wanted: Filter) -> None:
+        current = self.details.item.path if self.details.item else None
+        self.cards.set_filter(wanted)
+        self._show_filtered()
+        row = self.cards.row_of(current) if current else -1
+        if row >= 0:
+            self.grid.setCurrentIndex(self.cards.index(row))
+
+    def _show_filtered(self) -> None:
+        counts, shown = self.cards.counts(), self.cards.rowCount()
+        self.side.show_counts(counts)
+        self.side.show_bases(self.cards.bases())
+        self._stack.setCurrentWidget(self.grid if shown else self.nothing if counts[""] else self.empty)
+        total = counts[""]
+        words = "1 model" if total == 1 else f"{total:,} models"
+        self.heading.setText("Models" if not total else words if shown == total else f"{shown:,} of {words}")
+
+    @Slot()
+    def _show_all(self) -> None:
+        self.side.show_filter(Filter())
+        self._filter(Filter())
+
+    @Slot()
+    def look_again(self) -> None:
+        """Scan every folder now."""
+        self._background.run(self._app.model_library.scan, lambda count: self.reload(), self._warn)
+
+    def choose(self, path: Path) -> None:
+        """Select a card, also one that the filter hides; none when the file is gone."""
+        row = self.cards.row_of(path)
+        if row < 0 and self.cards.filter != Filter():
+            self._show_all()
+            row = self.cards.row_of(path)
+        if row >= 0:
+            self.grid.setCurrentIndex(self.cards.index(row))
+            self._show_details(self.cards.item(row))
+        else:
+            self.grid.setCurrentIndex(self.cards.index(-1))
+            self._show_details(None)
+
+    @Slot()
+    def _choose(self) -> None:
+        item = self.grid.chosen()
+        if item is not None:
+            self._show_details(item)
+
+    # ---- one model
+
+    def _show_details(self, item: Listed | None) -> None:
+        usable = ""
+        if item is not None and item.file is not None:
+            usable = "Use in Create" if item.path in self._usable else "Add to the prompt" if prompt_words(item) else ""
+        fingerprint = item.file.fingerprint if item is not None and item.file else ""
+        chosen_picture = fingerprint in self.cards.chosen_pictures
+        self.details.show_item(item, usable=usable, chosen_picture=chosen_picture)
+        if item is None or item.file is None:
+            return
+        about, library = item.file, self._app.model_library
+        own = item.path.is_relative_to(self._app.paths.models)
+
+        self.details.show_copies(self._copies.get(item.path, []))
+
+        def work() -> tuple[History | None, QImage]:
+            history = library.versions.of(item) if own else None
+            data = library.previews.read(item.path, about)
+            return history, decode_small(data, 640) if data else QImage()
+
+        def show(found: tuple[History | None, QImage]) -> None:
+            now = self.details.item
+            if now is not None and now.path == item.path:
+                self.details.show_history(found[0], offer=own)
+                self.details.show_picture(found[1])
+
+        self._background.run(work, show, self._warn)
+
+    def _pixmap(self, item: Listed, edge: int) -> QPixmap | None:
+        about = item.file
+        if about is None or not (about.preview or about.fingerprint in self.cards.chosen_pictures):
+            return None
+
+        def read() -> bytes:
+            data = self._app.model_library.previews.read(item.path, about)
+            if data is None:
+                raise MissingModel("the preview can't be read")
+            return data
+
+        # Only of the chosen one can there be another later; its key says so.
+        chosen = "+" if about.fingerprint in self.cards.chosen_pictures else ""
+        return self.thumbnails.get(f"{about.fingerprint}{chosen}", read, edge)
+
+    @Slot(str)
+    def _picture_came(self, key: str) -> None:
+        self.cards.touch(key.rstrip("+"))
+
+    @Slot(object)
+    def use(self, item: Listed) -> None:
+        """Put a model to work on the Create page."""
+        if item.path in self._usable:
+            self.model_wanted.emit(self._usable[item.path])
+        elif prompt_words(item):
+            self.words_wanted.emit(prompt_words(item))
+        else:
+            self._say("info", f"“{item.name}” is used by nodes: drag its card onto the canvas, or choose it in a node.")
+
+    @Slot(object, object)
+    def keep_note(self, item: Listed, note: Note) -> None:
+        self._background.run(lambda: self._app.model_library.note(item, note), None, self._warn)
+
+    @Slot(object)
+    def _star(self, item: Listed) -> None:
+        note = item.note
+        self.keep_note(item, Note(note.tags, note.text, not note.favourite, note.source))
+
+    @Slot(object, object)
+    def set_picture(self, item: Listed, source: str | Path) -> None:
+        """Take a preview from a file (asked for when "file"), from the newest result, or "none"."""
+        about, previews, library = item.file, self._app.model_library.previews, self._app.library
+        if about is None:
+            return
+        if source == "file":
+            chosen, _ = QFileDialog.getOpenFileName(self, f"Preview of {item.name}", "", PICTURE_FILTER)
+            if not chosen:
+                return
+            source = Path(chosen)
+
+        def work() -> None:
+            if isinstance(source, Path):
+                previews.choose(about, source.read_bytes())
+            elif source == "result":
+                records = library.recent(1)
+                if not records:
+                    raise MissingModel("there is no picture in the library yet", fix="Make one on the Create page")
+                previews.choose(about, library.read(records[0]))
+            else:
+                previews.forget(about)
+
+        def done(_: None) -> None:
+            self.thumbnails.forget(f"{about.fingerprint}+")
+            self.reload()
+
+        self._background.run(work, done, self._warn)
+
+    # ---- versions
+
+    @Slot(object)
+    def _ask_version(self, item: Listed) -> None:
+        if item.path.is_dir():
+            chosen = QFileDialog.getExistingDirectory(self, f"Newer version of {item.name}")
+        else:
+            chosen, _ = QFileDialog.getOpenFileName(self, f"Newer version of {item.name}", "", MODEL_FILTER)
+        if chosen:
+            self.importer.look([Path(chosen)], item)
+
+    @Slot(object, int)
+    def roll_back(self, item: Listed, number: int) -> None:
+        def done(history: History) -> None:
+            self._say("success", f"Version {history.current} of “{item.name}” is in force.")
+            self._wanted = history.path
+            self.reload()
+
+        self._background.run(lambda: self._app.model_library.versions.use(item, number), done, self._warn)
+
+    @Slot(object, int, str)
+    def _write_changelog(self, item: Listed, number: int, text: str) -> None:
+        self._background.run(lambda: self._app.model_library.versions.note(item, number, text), None, self._warn)
+
+    # ---- removing
+
+    @Slot(object)
+    def remove(self, item: Listed) -> None:
+        """Move a model to the trash, with a message that brings it back."""
+        row = self.cards.row_of(item.path)
+
+        def done(trashed: Trashed) -> None:
+            self._trashed.append(trashed)
+            undo = Action("models.undo_remove", "Undo")
+            self._app.notifications.post("info", f"“{item.name}” was moved to the trash.", undo)
+            neighbour = self.cards.item(row + 1) or self.cards.item(row - 1)
+            self._wanted = neighbour.path if neighbour is not None else None
+            self.details.show_item(None)
+            self.reload()
+
+        self.details.keep_note()
+        self._background.run(lambda: self._app.model_library.remove(item), done, self._warn)
+
+    @Slot()
+    def undo_remove(self) -> None:
+        """Bring back what was removed last."""
+        if not self._trashed:
+            self._say("info", "Nothing was moved to the trash since the studio started.")
+            return
+        trashed = self._trashed.pop()
+
+        def done(path: Path) -> None:
+            self._wanted = path
+            self.reload()
+
+        self._background.run(lambda: self._app.model_library.restore(trashed), done, self._warn)
+
+    # ---- bringing in
+
+    @Slot()
+    def ask_files(self) -> None:
+        chosen, _ = QFileDialog.getOpenFileNames(self, "Import models", "", MODEL_FILTER)
+        if chosen:
+            self.importer.look([Path(path) for path in chosen])
+
+    @Slot()
+    def ask_folder(self) -> None:
+        chosen = QFileDialog.getExistingDirectory(self, "Import the models of a folder")
+        if chosen:
+            self.importer.look([Path(chosen)])
+
+    @Slot()
+    def ask_address(self) -> None:
+        """Put the cursor into the address field, with what the clipboard holds if that is an address."""
+        text = QGuiApplication.clipboard().text().strip()
+        if text.startswith("https://") and not self.downloads.field.text():
+            self.downloads.field.setText(text)
+        self.downloads.field.setFocus()
+        self.downloads.field.selectAll()
+
+    @Slot(object)
+    def _imported(self, places: list[Path]) -> None:
+        self._wanted = places[0] if places else None
+        self.reload()
+
+    @Slot(object)
+    def _fetched(self, download: Download) -> None:
+        self._wanted = download.path
+        self._say("success", f"“{download.name}” is in the library.")
+        self.reload()
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        data = event.mimeData()
+        if data.hasUrls() and any(url.isLocalFile() or url.scheme() == "https" for url in data.urls()):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        urls = event.mimeData().urls()
+        paths = [Path(url.toLocalFile()) for url in urls if url.isLocalFile()]
+        event.acceptProposedAction()
+        if paths:
+            self.importer.look(paths)
+        elif urls:
+            self.downloads.field.setText(urls[0].toString())
+            self.downloads.start()
+
+    # ---- folders
+
+    @Slot()
+    def _offer_folders(self) -> None:
+        known = {folder.path for folder in self._app.model_library.folders()}
+        self.side.offer([(layout, path) for layout, path in usual_folders() if path not in known])
+
+    @Slot(str)
+    def add_folder(self, path: str) -> None:
+        """Search one more folder; "" asks for it."""
+        path = path or QFileDialog.getExistingDirectory(self, "Search a folder for models, where it is")
+        known: list[Any] = self._app.settings.get("models.folders")
+        if path and path not in known:
+            self._app.settings.set("models.folders", [*known, path])
+            self.look_again()
+
+    @Slot(str)
+    def remove_folder(self, path: str) -> None:
+        known: list[Any] = self._app.settings.get("models.folders")
+        kept = [item for item in known if not (isinstance(item, str) and Path(item).expanduser() == Path(path))]
+        self._app.settings.set("models.folders", kept)
+        self.look_again()
+
+    # ---- following
+
+    def _show_hashing(self, progress: HashProgress) -> None:
+        going = progress.path is not None and progress.bytes > 0
+        self.hashing.setVisible(going)
+        self.hash_bar.setVisible(going)
+        if going and progress.path is not None:
+            self.hashing.setText(f"sha256 of {progress.path.name}, {progress.files_done + 1} of {progress.files}")
+            self.hash_bar.show_share(progress.bytes_done, progress.bytes)
+        elif progress.files_done:
+            self._later(None)
+
+    @Slot(object)
+    def _setting_changed(self, change: tuple[str, Any]) -> None:
+        key, value = change
+        if key == "network.offline":
+            running = self.downloads.running()
+            self.downloads.show_offline(bool(value))
+            if value and running:
+                count = "1 download stops" if running == 1 else f"{running} downloads stop"
+                self._say("info", f"Offline: {count}. What came is kept, and goes on where it stopped.")
+        elif key == "models.folders":
+            self._later(None)
+
+    @Slot(str)
+    def _copy(self, text: str) -> None:
+        QGuiApplication.clipboard().setText(text)
+        self._say("info", "Copied.")
+
+    @Slot(str, str)
+    def _say(self, level: Any, sentence: str) -> None:
+        self._app.notifications.post(level, sentence)
+
+    def _warn(self, sentence: str) -> None:
+        self._say("warning", sentence)
+
+    # ---- Workspace
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        if not self._opened:
+            self._opened = True
+            self.downloads.open()
+            self.look_again()
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        super().hideEvent(event)
+        self.details.keep_note()
+
+    def take_focus(self) -> None:
+        widget: QWidget = self.grid if self.cards.rowCount() else self.empty.button
+        widget.setFocus()
+
+    def save_state(self) -> dict[str, Any]:
+        wanted = self.cards.filter
+        return {"kind": wanted.kind, "base": wanted.base, "favourites": wanted.favourites}
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        words = {name: state.get(name) for name in ("kind", "base")}
+        kind, base = (value if isinstance(value, str) else "" for value in words.values())
+        wanted = Filter("", kind, base, state.get("favourites") is True)
+        self.side.show_filter(wanted)
+        self.cards.set_filter(wanted)
+
+    def close_down(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self.details.keep_note()
+        for undo in (*self._unbind, *self._unsubscribe):
+            undo()
+        self.downloads.close_down()
+        self.importer.close()
+        self._background.close()
+        self.thumbnails.close()
