@@ -36,6 +36,8 @@ class GuidedNetwork(ABC):
         entries = [entry for side in self._sides for entry in side]
         alike = len({self._alike(entry) for entry in entries}) == 1
         self._together: tuple[Asked, ...] = ()
+        if request.apart and len(self._sides) > 1:
+            alike = False
         if alike and all(is_plain(side) for side in self._sides):
             self._together = tuple((side[0], self._is_negative(place)) for place, side in enumerate(self._sides))
 

@@ -46,6 +46,7 @@ class BindRequest:
     patches   of the model handle, in order
     noise     the noise space as the patches leave it; None: the model's own
     style, middle, cfg_2   as GuiderValue's
+    apart     one side of the guidance after the other, to save memory, where they could go as one batch
     """
 
     positive: tuple[ConditioningEntry, ...]
@@ -59,6 +60,7 @@ class BindRequest:
     middle: tuple[ConditioningEntry, ...] = ()
     cfg_2: float = 1.0
     inpaint_mask: torch.Tensor | None = None
+    apart: bool = False
 
 
 class Bound(Protocol):

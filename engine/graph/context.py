@@ -42,6 +42,11 @@ class JobShare:
         self.artifacts: list[tuple[str, Artifact]] = []
         self.artifact_counts: dict[str, int] = {}
 
+    @property
+    def memory(self) -> Any:
+        """engine.memory.residency.Residency of the loaded models; None without a card, and before models are used."""
+        return getattr(self.services.get_session(), "memory", None) if self.services.has_session else None
+
     def emit_artifact(self, node_id: str, artifact: Artifact) -> None:
         """Number the artifact within its node and job, hand it to the runner, and tell of it."""
         index = self.artifact_counts.get(node_id, 0)

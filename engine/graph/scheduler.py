@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from engine.contracts.errors import Cancelled, InvalidWorkflow, TesseraError
@@ -25,6 +25,7 @@ from engine.graph.interruption import attending
 from engine.graph.outcomes import DONE, FAILED, IDLE, READY, RUNNING, WAITING, Outcomes
 from engine.graph.plan import Step
 from engine.graph.registry import Registry
+from engine.memory.recovery import is_out_of_memory
 
 POOL_SECONDS = 0.002  # a node quicker than this costs more to hand over than it saves
 MAX_STEPS = 200_000  # of one run with all its expansions; an expansion without an end stops here
@@ -219,7 +220,7 @@ class Scheduler:
                 if isinstance(call, Block):
                     results.append(call)
                 else:
-                    results.append(normalise(kind, run(context, **call)))
+                    results.append(normalise(kind, self._called(step, run, context, call)))
                     if mapped:
                         self.share.cancel.check()
         except Cancelled:
@@ -228,6 +229,25 @@ class Scheduler:
             self.outcomes.fail(step, error, _first(calls))
             return
         self._complete(step, results, calls, mapped, context, time.perf_counter() - begun)
+
+    def _called(self, step: Step, run: Callable[..., Any], context: RunContext, call: dict[str, Any]) -> Any:
+        """One call of a node. One that ran out of memory on the card is made again when the card is bare.
+
+        Not where calling twice is more than once: what saves, and what is another thing each time.
+        """
+        effects = step.kind.schema.effects
+        if effects.parallel_safe or step.kind.output or not effects.deterministic:
+            return run(context, **call)
+        try:
+            return run(context, **call)
+        except (RuntimeError, MemoryError) as error:
+            memory = self.share.memory
+            if memory is None or not is_out_of_memory(error):
+                raise
+        # Outside the except block: the exception held the tensors.
+        memory.make_bare()
+        context.log("Memory ran out; it is done again with nothing else on the card.")
+        return run(context, **call)
 
     def _announce_start(self, step: Step) -> None:
         self._events.emit("node_started", step.id, {"type": step.kind.schema.type})

@@ -1,6 +1,7 @@
-"""The card that networks run on, and the main memory beside it. Everything the residency allocates is asked for here,
+"""The card that networks run on, and the main memory beside it.
 
-so that tests can put a card of any size in its place (tests/memory_room.py).
+Everything the residency allocates is asked for here, so that tests can put a card of any size in its place
+(tests/memory_room.py).
 """
 
 from __future__ import annotations

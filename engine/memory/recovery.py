@@ -1,7 +1,7 @@
-"""Going on after memory ran out: what counts as that, the next plan, and what is remembered of it. Torch-free at import.
+"""Going on after memory ran out: what counts as that, the next plan, and what is remembered. Torch-free.
 
 Three nets hang below one another. A network's call that fails is made again with less on the card (residency.py). A
-sampling run that still fails goes on from its last finished step, sides and pictures one after the other (`resumed`).
+sampling run that still fails goes on from its last finished step, sides and pictures one after the other (attempts.py).
 A decode that still fails is made in tiles. What then still does not fit is refused, with the change that would.
 """
 

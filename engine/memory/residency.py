@@ -1,9 +1,9 @@
 """What of the loaded models is on the card, part by part; the least recently used goes first when room is needed.
 
-A loaded part keeps its masters in main memory (views of a mapped file where the types agree) and never changes them. For
-a call its tensors are on the card as the plan says: the whole part, some blocks while the rest is streamed, or layers.
-They stay between calls until room is needed, and are then dropped, not copied back. A call that runs out of memory is
-made again with less on the card: its result is the same, since a network's forward changes nothing.
+A loaded part keeps its masters in main memory (views of a mapped file where the types agree) and never changes them.
+For a call its tensors are on the card as the plan says: the whole part, some blocks while the rest is streamed, or
+layers. They stay between calls until room is needed, and are then dropped, not copied back. A call that runs out of
+memory is made again with less on the card: its result is the same, since a network's forward changes nothing.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Treatment:
         if self.kind == "whole":
             return replace(self, kind="blocks", pinned=blocks // 2)
         if self.kind == "blocks" and self.pinned:
-            return replace(self, pinned=self.pinned // 2)
+            return replace(self, pinned=0)
         return replace(self, kind="leaves", pinned=0) if self.kind == "blocks" else None
 
 
@@ -170,11 +170,18 @@ class Residency:
         self._smaller: Callable[[Plan, str], Plan | None] | None = None
         self.tell: Callable[[str], object] = log.info
         self.on_change: Callable[[Plan], object] | None = None
+        self.refuse: Callable[[], tuple[str, str]] | None = None
+        self.retreated = False  # whether the denoiser was given less than planned since `hold_to`
 
     @property
     def plan(self) -> Plan | None:
         """What is held to now; None: each part whole while it fits."""
         return self._plan
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Every part taken care of, least recently used first."""
+        return tuple(self._parts.values())
 
     @property
     def placed_bytes(self) -> int:
@@ -196,12 +203,12 @@ class Residency:
         self._parts[key] = held
         weakref.finalize(module, self._parts.pop, key, None)
         for name in _METHODS:
-            if name == "forward" or role == "vae" and hasattr(module, name):
+            if name == "forward" or (role == "vae" and hasattr(module, name)):
                 setattr(module, name, _Guarded(module, name, self, held))
 
     def hold_to(self, plan: Plan | None, smaller: Callable[[Plan, str], Plan | None] | None = None) -> None:
         """Keep parts as a plan says. `smaller(plan, phase)` gives the next one when a phase of it did not fit."""
-        self._plan, self._smaller = plan, smaller
+        self._plan, self._smaller, self.retreated = plan, smaller, False
         if plan is not None:
             for part in self._parts.values():
                 self._treat(part, plan)
@@ -213,6 +220,16 @@ class Residency:
             part.treatment = Treatment()
         self._plan = self._smaller = None
         self.card.clean()
+
+    def make_bare(self) -> None:
+        """Drop everything from the card; masters and copies in main memory stay."""
+        for part in self._parts.values():
+            part.drop()
+        self.card.clean()
+
+    def refusal(self) -> tuple[str, str] | None:
+        """(what does not fit, what would), where a plan knows."""
+        return self.refuse() if self.refuse is not None else None
 
     @staticmethod
     def _treat(part: Part, plan: Plan) -> None:
@@ -240,6 +257,8 @@ class Residency:
             if said is None:
                 raise torch.OutOfMemoryError(lost)
             self.tell(f"The card ran out of memory in the {part.title}; {said}.")
+            if part.role == "denoiser":
+                self.retreated = True
 
     def _make_room(self, part: Part) -> None:
         """Drop what must not, or can't, stay beside a part that is about to run."""
@@ -250,7 +269,7 @@ class Residency:
         for held in others:
             company = {part.role, held.role} == {"denoiser", "other"}  # a ControlNet counts with its denoiser
             apart = plan is not None and plan.residency == "text_first" and "text" in (part.role, held.role)
-            if (alone or apart and part.role != held.role) and not company:
+            if (alone or (apart and part.role != held.role)) and not company:
                 held.drop()
         room = self.card.budget - self._needed(part)
         for held in others:

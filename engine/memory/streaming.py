@@ -1,4 +1,4 @@
-"""Blocks of a network brought to the card as they are needed: two buffers, the next block on its way while one computes.
+"""Blocks of a network brought to the card as they are needed, the next one on its way while one computes.
 
 Each block's tensors lie together in main memory, in one locked buffer, so that a block is one copy. On CUDA two streams
 copy, one for each buffer on the card; elsewhere the same copies are made in place, so every path runs on any machine.
@@ -76,7 +76,7 @@ class _Block:
     def pack(self, into: torch.Tensor, known: list[torch.Tensor]) -> list[torch.Tensor]:
         """Write what differs from `known` into a buffer in main memory; what is in it now."""
         masters = [slot.tensor for slot in self.slots]
-        for place, (slot, master) in enumerate(zip(self.slots, masters, strict=True)):
+        for place, master in enumerate(masters):
             if known and known[place] is master:
                 continue
             at, scale = self.places[place]

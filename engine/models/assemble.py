@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from engine.contracts.errors import InvalidDocument, clip
+from engine.memory.recovery import is_out_of_memory
 from engine.models import fp8
 from engine.models.layouts.rule import Placement, apply
 from engine.models.weights import Weights
@@ -44,6 +45,8 @@ def skeleton(class_name: str, config: Mapping[str, Any]) -> Any:
 
             return getattr(diffusers, class_name).from_config(dict(config)).eval()
     except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         raise InvalidDocument(
             f"a {class_name} can't be built from its configuration ({clip(str(error), 160)})", where="config.json",
             fix="Get the model again from its source",

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from engine.contracts.errors import InvalidDocument, MissingModel, TesseraError, clip
+from engine.memory.recovery import is_out_of_memory
 from engine.models.assemble import fill, same_names, skeleton
 from engine.models.fingerprint import check_safe, read_config, require_part, weight_files
 from engine.models.weights import Weights, open_weights
@@ -73,6 +74,8 @@ def _network(folder: Path, class_name: str, device: torch.device, dtype: torch.d
             return _by_library(folder, class_name, weights, device, dtype)
         return fill(module, weights, placements, device, dtype, keep=keep, what=folder.name)
     except (TesseraError, OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise
         if isinstance(error, TesseraError) and not isinstance(error, InvalidDocument):
             raise
         why = error.what if isinstance(error, TesseraError) else str(error)

@@ -41,6 +41,7 @@ class SamplePlan:
                     are then not read, and noise is left over when the list does not end at 0
     patches         of the model, in order
     style, middle, cfg_2   as GuiderValue's
+    apart           one side of the guidance after the other, to save memory
     """
 
     positive: tuple[ConditioningEntry, ...]
@@ -61,6 +62,7 @@ class SamplePlan:
     style: str = "cfg"
     middle: tuple[ConditioningEntry, ...] = ()
     cfg_2: float = 1.0
+    apart: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +114,7 @@ def prepare(family: Family, latent: LatentValue, plan: SamplePlan) -> Prepared:
     bound = family.bind(
         BindRequest(
             plan.positive, plan.negative, plan.cfg, _shape(clean), latent.inpaint, plan.patches, space,
-            plan.style, plan.middle, plan.cfg_2, latent.inpaint_mask,
+            plan.style, plan.middle, plan.cfg_2, latent.inpaint_mask, plan.apart,
         )
     )  # fmt: skip
     total = plan.steps

@@ -17,6 +17,7 @@ from engine.families.table import family_class
 from engine.graph import interruption
 from engine.graph.values import ModelHandle, Patch, TextEncoderHandle, VAEHandle
 from engine.memory.device import Card
+from engine.memory.recovery import is_out_of_memory
 from engine.memory.residency import Residency
 from engine.models import fp8, sources
 from engine.models.contents import read_contents
@@ -146,7 +147,9 @@ class Session:
         return found
 
     def other(self, ref: ModelRef) -> Any:
-        """What is loaded by itself: the tensors of a LoRA, the module of a ControlNet…"""
+        """What is loaded by itself: the tensors of a LoRA, the module of a ControlNet… or another whole model."""
+        if ref.kind in ("checkpoint", "diffusion_model"):
+            return self.family(ref)
         path = self._models.locate(ref)
         load = OTHERS.get(ref.kind)
         if load is None:
@@ -238,7 +241,7 @@ class Session:
             self._parts.move_to_end(key)
             return self._parts[key]
         interruption.check()
-        loaded = load()
+        loaded = self._loaded(load)
         watch_layers(loaded)
         if self.memory is not None and part not in ("annotator", "other"):
             self.memory.adopt(loaded, part, title)
@@ -247,6 +250,22 @@ class Session:
             oldest, _ = self._parts.popitem(last=False)
             del self._sizes[oldest]
         return loaded
+
+    def _loaded(self, load: Callable[[], Any]) -> Any:
+        """What `load` gives; where memory runs out, once more when nothing else is kept."""
+        if self.memory is None:
+            return load()
+        try:
+            return load()
+        except (RuntimeError, MemoryError, OSError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # Outside the except block: the exception held what was loaded so far.
+        self._parts.clear()
+        self._sizes.clear()
+        self.memory.make_bare()
+        self.memory.tell("Memory ran out while a model was loaded; it is loaded again with no other kept.")
+        return load()
 
 
 def _kept(patches: Sequence[Patch]) -> torch.dtype | None:

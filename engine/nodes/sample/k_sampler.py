@@ -131,16 +131,13 @@ def run_plan(
     ctx: NodeContext, model: ModelHandle, latent: LatentValue, plan: SamplePlan
 ) -> tuple[LatentValue, LatentValue]:
     """Run a plan with progress, previews and cancellation: (the latent, the picture its last step headed for)."""
-    from engine.sampling.loop import advance, finish, foreseen, prepare
+    from engine.memory.attempts import sampled
 
     ctx.check_cancelled()
-    prepared = prepare(ctx.session.denoiser(model), latent, plan)
-    first, total = prepared.state.index, prepared.until - prepared.state.index
-    if total <= 0:
-        return prepared.latent, prepared.latent
+    family = ctx.session.denoiser(model)
     colours: PreviewMap | None = None
 
-    def report(state: SolverState) -> None:
+    def report(state: SolverState, first: int, total: int) -> None:
         nonlocal colours
         done = state.index - first
         ctx.progress(done, total, f"step {done} of {total}")
@@ -148,6 +145,6 @@ def run_plan(
             colours = colours or ctx.session.preview_map(model.weights)
             ctx.preview(colours.frame(state.denoised))
 
-    ctx.progress(0, total)
-    state = advance(prepared, before_step=lambda _: ctx.check_cancelled(), after_step=report)
-    return finish(prepared, state), foreseen(prepared, state)
+    return sampled(
+        ctx.session, family, latent, plan, log=ctx.log, before_step=lambda _: ctx.check_cancelled(), after_step=report
+    )
