@@ -11,12 +11,13 @@ import torch
 from engine.contracts.errors import BadInput
 from engine.models import layouts
 from engine.models.adapters.read import read_adapter
-from engine.models.assemble import fill, skeleton
+from engine.models.assemble import Placements, fill, skeleton
 from engine.models.identify import identify
 from engine.models.ip_adapter import read_ip_adapter
+from engine.models.layouts.steering import adapter_config, control_config, place_adapter
 from engine.models.loading import load_controlnet
 from engine.models.vision import load_vision
-from engine.models.weights import open_weights
+from engine.models.weights import Weights, open_weights
 
 Load = Callable[[Path, torch.device, torch.dtype], Any]
 # The entries of a U-Net's configuration that its ControlNet shares.
@@ -36,11 +37,13 @@ def load_tensors(path: Path, device: torch.device, dtype: torch.dtype) -> dict[s
 
 
 def load_control(path: Path, device: torch.device, dtype: torch.dtype) -> Any:
-    """The ControlNet of a diffusers folder, or of one file for a U-Net family. Raises BadInput for another file."""
+    """The ControlNet or T2I-Adapter of a diffusers folder, or of one file for a U-Net. Raises BadInput for another."""
     if path.is_dir():
         return load_controlnet(path, device, dtype)
     about = identify(path)
-    if about.kind != "controlnet" or about.family not in ("sd15", "sd2", "sdxl") or about.variant:
+    if about.kind == "t2i_adapter" and about.variant in ("", "light"):
+        return _adapter_file(path, device, dtype)
+    if about.kind != "controlnet" or about.family not in ("sd15", "sd2", "sdxl") or about.variant not in ("", "union"):
         raise BadInput(
             f"it is {about.words()}, which is not read from one file", where=path.name,
             fix="Use it as a diffusers folder (config.json beside its weights)",
@@ -48,8 +51,27 @@ def load_control(path: Path, device: torch.device, dtype: torch.dtype) -> Any:
     weights = open_weights(path)
     mapped = layouts.key_map(about.family, "controlnet", weights.shapes)
     unet = layouts.config_of(about.family, layouts.default_variant(about.family), "unet")
-    module = skeleton("ControlNetModel", {name: unet[name] for name in _SHARED if name in unet})
+    config = control_config(
+        _shapes(weights, mapped.placements), {name: unet[name] for name in _SHARED if name in unet}
+    )  # fmt: skip
+    module = skeleton("ControlNetUnionModel" if about.variant == "union" else "ControlNetModel", config)
     return fill(module, weights, mapped.placements, device, dtype, what="ControlNet")
+
+
+def _adapter_file(path: Path, device: torch.device, dtype: torch.dtype) -> Any:
+    weights = open_weights(path)
+    placements = place_adapter(weights.shapes)
+    module = skeleton("T2IAdapter", adapter_config(_shapes(weights, placements)))
+    return fill(module, weights, placements, device, dtype, what="T2I-Adapter")
+
+
+def _shapes(weights: Weights, placements: Placements) -> dict[str, tuple[int, ...]]:
+    """The shapes of a file's tensors by the names of the places they go to."""
+    return {
+        placement.target: layouts.placed_shape(placement, weights.shapes[source])
+        for source, placed in placements.items()
+        for placement in placed
+    }
 
 
 def load_annotator(path: Path, device: torch.device, dtype: torch.dtype) -> Any:

@@ -220,6 +220,8 @@ STEERING: tuple[Signature, ...] = (
               dims=(("conv_in.weight", 1, (256, 768)),), layout="original"),
     Signature("t2i_adapter", "sd15", ("body.0.block1.weight", "body.7.block2.weight"),
               dims=(("conv_in.weight", 1, (64, 192)),), layout="original"),
+    Signature("t2i_adapter", "sd15", ("adapter.body.0.out_conv.weight", "adapter.body.0.resnets.0.block1.weight"),
+              variant="light", layout="diffusers"),
     Signature("t2i_adapter", "sd15", ("body.0.in_conv.weight", "body.0.body.0.block1.weight"), variant="light",
               layout="original"),
     Signature("t2i_adapter", "sd15", ("style_embedding", "transformer_layes.0.attn.in_proj_weight"), variant="style",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from engine.contracts.codec import Document
 from engine.contracts.errors import InvalidRequest
@@ -44,7 +45,7 @@ def check_margins(margins: Margins) -> None:
 
 def margins_from(text: str) -> Margins:
     """ "left=64,right=64,feather=8" → margins. Raises ValueError with a sentence."""
-    found: dict[str, int] = {}
+    found: dict[str, Any] = {}
     for piece in text.split(","):
         name, _, number = piece.strip().partition("=")
         if name not in (*SIDES, "feather") or not number.strip().isdecimal() or len(number) > 9:
