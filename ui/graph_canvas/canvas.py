@@ -44,6 +44,7 @@ class Canvas(QWidget):
         self.view.setParent(self)
         self.pointer = Pointer(self.view)
         self.view.keys = self._key
+        self.typed: Callable[[str], bool] = lambda text: False  # who takes what is typed on a chosen node
         self.minimap = Minimap(self.view, self)
         self.crumbs = Crumbs(self.document, self)
         self.popup = ChoicePopup(self)
@@ -175,7 +176,9 @@ class Canvas(QWidget):
     def _key(self, event: QKeyEvent, run: bool) -> bool:
         """Whether a key belongs to the canvas; `run`: do what it means. The table of commands has the keys."""
         command = self.key_table().get(key_name(event))
-        if command is None or not self.app.commands.is_bound(command):
+        if command is None:
+            return run and not event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier and self.typed(event.text())
+        if not self.app.commands.is_bound(command):
             return False
         if run:
             self.app.commands.run(command)

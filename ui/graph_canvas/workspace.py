@@ -31,6 +31,9 @@ from ui.graph_canvas.run_bar import RunBar
 from ui.graph_canvas.runs import Runs
 from ui.graph_canvas.search import NodeFinder
 from ui.graph_canvas.tabs import Tabs
+from ui.graph_canvas.values.editor import ValueEditor
+from ui.graph_canvas.values.menu import add_value_acts
+from ui.graph_canvas.values.picture import PictureImport
 from ui.widgets.containers import EmptyState
 from ui.widgets.fuzzy import ranked
 from ui.widgets.layouts import Column
@@ -54,6 +57,7 @@ class GraphWorkspace(Workspace):
         self.runs = Runs(app, bridge, self)
         self.finder = NodeFinder(app.node_types().schemas())
         self.pages: dict[str, tuple[Canvas, Acts, Finding]] = {}
+        self.editors: dict[str, ValueEditor] = {}
         self._unbind: list[Callable[[], None]] = []
         self._minimap, self._snap = True, False
         column = Column(self, spacing=0)
@@ -109,6 +113,7 @@ class GraphWorkspace(Workspace):
         self.bar.setParent(self)  # it floats in the canvas in front, below that one's lists
         for tab_id in [name for name in self.pages if all(tab.id != name for tab in workflows.tabs)]:
             canvas = self.pages.pop(tab_id)[0]
+            self.editors.pop(tab_id).close_down()
             self.runs.forget(canvas)
             canvas.close_down()
             self.stack.removeWidget(canvas)
@@ -133,6 +138,7 @@ class GraphWorkspace(Workspace):
         acts = Acts(canvas)
         finding = Finding(acts, self.finder)
         self.pages[tab.id] = (canvas, acts, finding)
+        self.editors[tab.id] = ValueEditor(acts, self._bridge)
         self.stack.addWidget(canvas)
         canvas.set_minimap(self._minimap)
         canvas.view.snap = self._snap
@@ -368,7 +374,12 @@ class GraphWorkspace(Workspace):
     def _menu(self, globally: QPoint, place: QPointF) -> None:
         acts, finding = self.acts, self.finding
         if acts is not None and finding is not None:
-            acts.canvas.show_menu(menu_at(acts, finding, place), globally)
+            menu = menu_at(acts, finding, place)
+            over = acts.scene.node_at(place)
+            row = over.layout.row_at(place.y() - over.corner[1]) if over is not None else None
+            if over is not None and row is not None and row.input:
+                add_value_acts(menu, self.editors[acts.canvas.tab.id], over.node.id, row.input)
+            acts.canvas.show_menu(menu, globally)
 
     def _menu_of_selection(self) -> None:
         canvas = self.current
@@ -460,6 +471,7 @@ class GraphWorkspace(Workspace):
             self.finder.recent = [name for name in recent if isinstance(name, str)]
 
     def close_down(self) -> None:
+        PictureImport.of(self._app, self._bridge).close()
         self._release()
         self._stop()
         for canvas, _, _ in self.pages.values():

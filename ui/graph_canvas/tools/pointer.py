@@ -110,7 +110,8 @@ class Pointer:
         y = place.y() - item.corner[1]
         row = item.layout.row_at(y)
         if row is not None and row.kind != "slot":
-            self.view.edit_wanted.emit(item.node.id, row.input)
+            if row.schema is None or row.schema.type != "BOOLEAN":  # the first click of the two turned the switch
+                self.view.edit_wanted.emit(item.node.id, row.input)
         else:
             self.view.open_wanted.emit(item.node.id)
 
