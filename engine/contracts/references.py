@@ -17,6 +17,7 @@ ModelKind = Literal[
 ]  # fmt: skip
 
 STARTER_NAME = "starter"
+STARTER_CONTROLNET = "starter-canny"  # ships beside it
 
 
 @dataclass(frozen=True, kw_only=True)

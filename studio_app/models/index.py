@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from engine.contracts.errors import MissingModel, TesseraError, suggest
-from engine.contracts.references import STARTER_NAME, ModelRef
+from engine.contracts.references import STARTER_CONTROLNET, STARTER_NAME, ModelRef
 from engine.models.file_info import identify_checkpoint, info_of
 from engine.models.fingerprint import ModelInfo, OtherPipeline, identify_pipeline
 from engine.models.identify import identify
@@ -142,6 +142,8 @@ class ModelIndex:
         for entry in alike:
             if ref.name and entry.ref.name == ref.name:
                 return entry
+        if ref.name == STARTER_NAME:  # what ships beside the starter model, by the model's own name
+            return next((entry for entry in alike if self._starter.parent in entry.path.parents), None)
         last = ref.name.replace("\\", "/").rpartition("/")[2].lower()
         return next((entry for entry in alike if last and entry.path.name.lower() == last), None)
 
@@ -200,7 +202,7 @@ class ModelIndex:
         for path in self._starter.parent.glob(f"{STARTER_NAME}_[cl]*/*.safetensors"):  # its ControlNet and LoRA
             shipped = _entry_of(path, info_of(path, identify(path)))
             if shipped.ref.kind != "lora":  # a folder in diffusers' layout, found by the model's own name
-                shipped = replace(shipped, ref=replace(shipped.ref, name=STARTER_NAME), path=path.parent)
+                shipped = replace(shipped, ref=replace(shipped.ref, name=STARTER_CONTROLNET), path=path.parent)
             found[shipped.path] = shipped
         self._unusable = {}
         for path, about in self._known_files():

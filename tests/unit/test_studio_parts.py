@@ -177,7 +177,7 @@ def test_models_are_found_by_content_name_and_folder(tmp_path: Path) -> None:
     entry = starter()
     assert index.entry(ModelRef(name="renamed", fingerprint=entry.ref.fingerprint)).family == "sd15"
     assert index.find(str(tmp_path / "mine")).path == tmp_path / "mine"
-    assert index.list("lora") == []
+    assert [(e.name, e.path.parent.name) for e in index.list("lora")] == [("starter-stripes", "starter_lora")]
     with pytest.raises(MissingModel, match="Did you mean “starter”"):
         index.locate(ModelRef(name="startr"))
     shutil.rmtree(tmp_path / "mine")
@@ -300,3 +300,16 @@ def test_the_system_report_names_what_is_wrong(tmp_path: Path) -> None:
     assert report.facts["torch"].startswith("2.")
     assert any("can't be written" in problem for problem in report.problems)
     assert examine(Application(tmp_path / "data")).facts["Models"] == "starter"
+
+
+def test_what_ships_beside_the_starter_model_has_names_of_its_own() -> None:
+    index = ModelIndex(RESOURCES / "starter_model", list)
+    assert [entry.name for entry in index.list("controlnet")] == ["starter-canny"]
+    assert [entry.name for entry in index.list("lora")] == ["starter-stripes"]
+    for kind, place in (("controlnet", "starter_controlnet"), ("lora", "starter_lora/starter-stripes.safetensors")):
+        own = index.list(kind)[0]
+        assert own.path == RESOURCES / place
+        for name in (own.name, "starter"):  # by its own name and by the starter's
+            assert index.locate(ModelRef(kind=kind, name=name)) == own.path
+    with pytest.raises(MissingModel):
+        index.locate(ModelRef(kind="vae", name="starter"))

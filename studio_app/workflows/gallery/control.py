@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.contracts.references import ModelRef
+from engine.contracts.references import STARTER_CONTROLNET, ModelRef
 from engine.contracts.workflow import Link
 from studio_app.workflows.gallery.drawing import (
     Drawing,
@@ -28,7 +28,7 @@ def _edges(d: Drawing, image: Link, node_id: str = "edges") -> Link:
 
 
 def _network(d: Drawing) -> Placed:
-    return d.add("controlnet", "load.controlnet", "ControlNet", controlnet=ModelRef(kind="controlnet", name="starter"))
+    return d.add("controlnet", "load.controlnet", "ControlNet", controlnet=ModelRef(kind="controlnet", name=STARTER_CONTROLNET))
 
 
 def control_edges() -> Drawing:
