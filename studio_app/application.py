@@ -34,7 +34,6 @@ from studio_app.prompts.history import Prompts
 from studio_app.settings.store import Settings
 from studio_app.store.store import Recovery, Store
 from studio_app.styles import Styles
-from studio_app.workflows.workflows import Workflows
 
 if TYPE_CHECKING:
     from engine.graph.cache import ValueCache
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from studio_app.models.downloads import Downloads
     from studio_app.network.network import Network
     from studio_app.prompts.completions import Completions
+    from studio_app.workflows.workflows import Workflows
 
 log = logging.getLogger(__name__)
 
@@ -79,21 +79,18 @@ class Application:
         self._said_of_plugins: set[str] = set()
         self._recorder = Recorder()
         self._keeps = library_dir is None
-        self._store = Store(library_dir or self.paths.data)
+        self._library_folder = library_dir or self.paths.data
+        self._store = Store(self._library_folder)
         self._ready = threading.Event()
         self._store_open = False
         self._started = False
         self._lock = threading.Lock()
         self._store_lock = threading.RLock()
         self.model_library = ModelLibrary(
-            self._store, self._open_store, self._model_folders, (library_dir or self.paths.data) / "trash"
+            self._store, self._open_store, self._model_folders, self._library_folder / "trash"
         )
         self.model_background = Background(self.model_library, self._model_folders)
         self.model_library.changed.subscribe(lambda count: self.models.refresh())
-        self.workflows = Workflows(
-            library_dir or self.paths.data, self.paths.resources / "workflows", self._store.blobs, self.node_types,
-            lambda sentence: self.notifications.post("warning", sentence),
-        )  # fmt: skip
         self.library = Library(self._store, lambda: self._store_open, self._unsaved_budget)
         self._keeper = ResultKeeper(self._store, self.library, self.notifications, lambda: self._store_open)
         self.jobs = Jobs(
@@ -126,11 +123,23 @@ class Application:
             self.downloads.close()
         if "network" in vars(self):
             self.network.close()
-        self.workflows.close()
+        if "workflows" in vars(self):
+            self.workflows.close()
         self.engine.close()
         self._recorder.close()
         self.model_background.close()
         self._store.close()
+
+    # --- made when first asked for: they bring numpy, which a light command does without
+
+    @cached_property
+    def workflows(self) -> Workflows:
+        from studio_app.workflows.workflows import Workflows
+
+        return Workflows(
+            self._library_folder, self.paths.resources / "workflows", self._store.blobs, self.node_types,
+            lambda sentence: self.notifications.post("warning", sentence),
+        )  # fmt: skip
 
     # --- what reaches out; made when first asked for, since a window that stays offline needs no HTTP client
 

@@ -309,13 +309,20 @@ def test_a_valid_workflow_has_signatures_that_follow_its_values(cli: Callable[..
 
 
 def test_a_prompt_is_read_with_its_grammar_and_warns_once(cli: Callable[..., Said]) -> None:
-    text = "a {red|red} circle on a [white:blue:0.3] background <lora:ink:1>"
+    text = "a {red|red} circle on a [white:blue:0.3] background"
     said = cli("generate", text, "--negative", "<lora:ink:1>", "--steps", 2, "-o", "a.png")
     assert said.code == 0
     assert said.err.count("asks for the LoRA “ink”") == 1
     assert read_metadata(Path("a.png").read_bytes()).parameters.startswith(
-        "a red circle on a [white:blue:0.3] background <lora:ink:1>\n"
+        "a red circle on a [white:blue:0.3] background\n"
     )
+
+
+def test_a_lora_that_is_not_here_is_named_before_a_picture_is_made(cli: Callable[..., Said]) -> None:
+    said = cli("generate", "a circle <lora:inc:1>", "--steps", 2, "-o", "b.png")
+    assert said.code != 0
+    assert "asks for the LoRA “inc”, which is not on this machine" in said.err
+    assert not Path("b.png").exists()
 
 
 def test_a_prompt_is_shown_as_it_is_read(cli: Callable[..., Said], tmp_path: Path) -> None:
