@@ -20,6 +20,7 @@ from engine.prompts.tags import lora_of, take_tags
 from engine.prompts.tokens import token_limit, tokenizers_of, tokens_of
 from engine.prompts.weighting import Piece
 from engine.prompts.wildcards import expand, has_choices
+from engine.recipes.vocabulary import unknown_words
 from studio_app.models.index import ModelEntry
 from studio_app.prompts.catalogue import Catalogue, Named
 from studio_app.prompts.marks import across, scan
@@ -61,10 +62,11 @@ class Count:
 
 @dataclass(frozen=True)
 class Look:
-    """What is said of a prompt. `warnings` are whole sentences."""
+    """What is said of a prompt. `warnings` are whole sentences, `unknown` words that the model was never shown."""
 
     counts: tuple[Count, ...] = ()
     warnings: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 def look_at(text: str, entry: ModelEntry | None, catalogue: Catalogue | None = None) -> Look:
@@ -81,7 +83,8 @@ def look_at(text: str, entry: ModelEntry | None, catalogue: Catalogue | None = N
     warnings += _bracket_notes(text)
     if catalogue is not None:
         warnings += _name_notes(text, chosen, catalogue, entry.family if entry is not None else "")
-    return Look(counts, tuple(dict.fromkeys(warnings)))
+    unknown = unknown_words(text, entry.vocabulary) if entry is not None else ()
+    return Look(counts, tuple(dict.fromkeys(warnings)), tuple(unknown))
 
 
 def variant_of(entry: ModelEntry) -> str:

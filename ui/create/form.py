@@ -118,6 +118,7 @@ class CreateForm(QWidget):
 
     def _connect(self) -> None:
         self.prompt_editor.text_changed.connect(self._prompt_edited)
+        self.prompt_editor.looked_at.connect(self._show_unknown)
         self.negative_editor.text_changed.connect(self._negative_edited)
         for editor in (self.prompt_editor, self.negative_editor):
             editor.submitted.connect(self.generate_wanted)
@@ -201,8 +202,11 @@ class CreateForm(QWidget):
         count = len(session.prompts())
         self.prompt_count.setVisible(session.several)
         self.prompt_count.setText(f"{count} of 10 prompts" if session.several else "")
-        words = session.unknown_words()
-        self.words_hint.say(unknown_words_sentence(words))
+        self._show_unknown()
+
+    @Slot()
+    def _show_unknown(self) -> None:
+        self.words_hint.say(unknown_words_sentence(self.prompt_editor.unknown_words()))
 
     def _show_negative(self) -> None:
         self.negative_editor.set_text(self._session.request.negative)

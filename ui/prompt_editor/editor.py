@@ -26,6 +26,7 @@ from ui.widgets.basics import IconButton, IconLabel, Label, describe
 from ui.widgets.layouts import Column, Row
 
 LOOK_MS = 200
+AT_ONCE = 1_000  # characters whose unknown words are marked with each key
 MOST_SAID = 3  # warnings at once; the rest is in the tooltip
 LINES, NEGATIVE_LINES, MOST_LINES = 3, 1, 10
 
@@ -174,9 +175,15 @@ class PromptEditor(QWidget):
         except MissingModel:
             return None
 
+    def unknown_words(self) -> list[str]:
+        """Words that the model was never shown; of a long prompt those at the last look."""
+        if self._negative or len(self.text()) > AT_ONCE:
+            return [] if self._negative else list(self.look.unknown)
+        entry = self.entry()
+        return unknown_words(self.text(), entry.vocabulary) if entry is not None else []
+
     def _mark_unknown(self) -> None:
-        entry = None if self._negative else self.entry()
-        self.field.highlighter.set_words(unknown_words(self.text(), entry.vocabulary) if entry else [])
+        self.field.highlighter.set_words(self.unknown_words())
 
     # ---- writing
 
@@ -319,7 +326,7 @@ class PromptEditor(QWidget):
 
     def _look_later(self) -> None:
         self._look_timer.start()
-        if self._model is not None and len(self.text()) < 4_000:
+        if self._model is not None:
             self._mark_unknown()
 
     @Slot()
@@ -331,6 +338,7 @@ class PromptEditor(QWidget):
 
     def _take_look(self, look: Look) -> None:
         self.look = look
+        self._mark_unknown()
         self._show_look()
         self.looked_at.emit()
 
