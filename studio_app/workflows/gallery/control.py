@@ -28,7 +28,8 @@ def _edges(d: Drawing, image: Link, node_id: str = "edges") -> Link:
 
 
 def _network(d: Drawing) -> Placed:
-    return d.add("controlnet", "load.controlnet", "ControlNet", controlnet=ModelRef(kind="controlnet", name=STARTER_CONTROLNET))
+    ref = ModelRef(kind="controlnet", name=STARTER_CONTROLNET)
+    return d.add("controlnet", "load.controlnet", "ControlNet", controlnet=ref)
 
 
 def control_edges() -> Drawing:
