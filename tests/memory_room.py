@@ -28,9 +28,9 @@ from tests.families.tiny_parts import EDGE
 Pixels: TypeAlias = npt.NDArray[np.float32]
 
 
-class _Counted(TorchDispatchMode):
+class _Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves its base untyped
     def __init__(self, card: SimulatedCard) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._card = card
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -12,8 +12,9 @@ from typing import Any, TypeAlias
 import torch
 
 from engine.contracts.errors import OutOfMemory
-from engine.graph.values import ConditioningEntry, LatentValue
+from engine.graph.values import ConditioningEntry, LatentValue, ModelHandle
 from engine.memory.recovery import is_out_of_memory
+from engine.memory.residency import Residency
 from engine.sampling.loop import SamplePlan, advance, finish, foreseen, prepare
 from engine.sampling.state import SolverState
 
@@ -22,8 +23,9 @@ TILES = (1024, 768, 512, 256, 128)  # edges in pixels
 
 
 def sampled(
-    session: Any, family: Any, latent: LatentValue, plan: SamplePlan, *, log: Callable[[str], object],
-    before_step: Callable[[int], None], after_step: Callable[[SolverState, int, int], None],
+    session: Any, model: ModelHandle, family: Any, latent: LatentValue, plan: SamplePlan, *,
+    log: Callable[[str], object], before_step: Callable[[int], None],
+    after_step: Callable[[SolverState, int, int], None],
 ) -> Latents:  # fmt: skip
     """(the latent, the picture its last step headed for).
 
@@ -35,7 +37,17 @@ def sampled(
     memory = getattr(session, "memory", None)  # sessions of tests may have none
     if memory is None:
         return _run(family, latent, plan, None, before_step, after_step, None)
-    memory.tell = log
+    with memory.telling(log):
+        if (hold := getattr(session, "hold_plan", None)) is not None:
+            hold(model, family, latent, plan)
+        return _carried_through(memory, family, latent, plan, log, before_step, after_step)
+
+
+def _carried_through(
+    memory: Residency, family: Any, latent: LatentValue, plan: SamplePlan, log: Callable[[str], object],
+    before_step: Callable[[int], None], after_step: Callable[[SolverState, int, int], None],
+) -> Latents:  # fmt: skip
+    """The run, taken up again after each failure for as long as there is something to try."""
     kept: list[SolverState] = []
     if memory.plan is not None and memory.plan.apart:
         plan = replace(plan, apart=True)
@@ -57,6 +69,8 @@ def sampled(
         elif not plan.apart:
             plan = replace(plan, apart=True)
             memory.make_bare()
+            if memory.on_apart is not None:
+                memory.on_apart()
             log(f"Memory ran out; the run goes on after step {done}, one side and one picture after the other.")
             if _separable(latent, plan):
                 return _one_by_one(family, latent, plan, kept[-1] if kept else None, before_step, after_step)
@@ -66,7 +80,10 @@ def sampled(
 
 
 def decoded(ctx: Any, family: Any, samples: torch.Tensor) -> torch.Tensor:
-    """`family.decode` of latents [B, C, h, w], in tiles where the plan says so or memory runs out; raises OutOfMemory."""
+    """`family.decode` of latents [B, C, h, w], in tiles where the plan says so or memory runs out.
+
+    Raises OutOfMemory.
+    """
     return _in_tiles(ctx, family, samples, family.decode, decoding=True)
 
 
@@ -83,7 +100,6 @@ def _in_tiles(
     memory = getattr(ctx.session, "memory", None)
     if memory is None:
         return run(source)
-    memory.tell = ctx.log
     factor = family.latent_space.factor
     scale_in, scale_out = (1, factor) if decoding else (factor, 1)
     cells = source.shape[-2] // scale_in, source.shape[-1] // scale_in
@@ -94,10 +110,11 @@ def _in_tiles(
         sizes = sizes[sizes.index(planned) :]
     for size in sizes:
         try:
-            if not size:
-                return run(source)
-            tile = size // factor
-            return tiled(ctx, run, source, cells, tile, tile // 4, scale_in, scale_out)
+            with memory.telling(ctx.log):
+                if not size:
+                    return run(source)
+                tile = size // factor
+                return tiled(ctx, run, source, cells, tile, tile // 4, scale_in, scale_out)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

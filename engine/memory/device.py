@@ -47,7 +47,7 @@ class Card:
         """Two lines for copies beside the one that computes; none where copies don't run by themselves."""
         if self._streams is None:
             two = self.device.type == "cuda"
-            self._streams = tuple(torch.cuda.Stream(self.device) for _ in range(2)) if two else ()
+            self._streams = tuple(_stream(self.device) for _ in range(2)) if two else ()
         return self._streams
 
     def place(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -108,3 +108,8 @@ class Card:
         return Machine(
             self.budget, ram, self.bandwidth(), like.disk, like.flops, min(GUARD, self.budget // 8), self.name
         )
+
+
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    made: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return made

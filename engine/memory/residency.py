@@ -158,10 +158,7 @@ class Part:
 
 
 class Residency:
-    """The parts of every loaded model and how they share the card.
-
-    tell    is given one sentence when a call had to be made again with less on the card
-    """
+    """The parts of every loaded model and how they share the card."""
 
     def __init__(self, card: Card) -> None:
         self.card = card
@@ -169,14 +166,17 @@ class Residency:
         self._plan: Plan | None = None
         self._smaller: Callable[[Plan, str], Plan | None] | None = None
         self.tell: Callable[[str], object] = log.info
-        self.on_change: Callable[[Plan], object] | None = None
+        self.on_apart: Callable[[], object] | None = None
         self.refuse: Callable[[], tuple[str, str]] | None = None
-        self.retreated = False  # whether the denoiser was given less than planned since `hold_to`
 
     @property
     def plan(self) -> Plan | None:
         """What is held to now; None: each part whole while it fits."""
         return self._plan
+
+    def next_plan(self, phase: str) -> Plan | None:
+        """The plan to go over to when a phase of the one held to did not fit."""
+        return self._smaller(self._plan, phase) if self._plan is not None and self._smaller is not None else None
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -208,7 +208,7 @@ class Residency:
 
     def hold_to(self, plan: Plan | None, smaller: Callable[[Plan, str], Plan | None] | None = None) -> None:
         """Keep parts as a plan says. `smaller(plan, phase)` gives the next one when a phase of it did not fit."""
-        self._plan, self._smaller, self.retreated = plan, smaller, False
+        self._plan, self._smaller, self.refuse, self.on_apart = plan, smaller, None, None
         if plan is not None:
             for part in self._parts.values():
                 self._treat(part, plan)
@@ -218,7 +218,7 @@ class Residency:
         for part in self._parts.values():
             part.release()
             part.treatment = Treatment()
-        self._plan = self._smaller = None
+        self._plan = self._smaller = self.refuse = self.on_apart = None
         self.card.clean()
 
     def make_bare(self) -> None:
@@ -237,6 +237,15 @@ class Residency:
             part.treat(Treatment.of(plan))
         elif part.role == "text":
             part.treat(replace(part.treatment, bits=plan.bits))
+
+    @contextmanager
+    def telling(self, tell: Callable[[str], object]) -> Iterator[None]:
+        """While inside, `tell` is given one sentence whenever a call has to be made again with less on the card."""
+        before, self.tell = self.tell, tell
+        try:
+            yield
+        finally:
+            self.tell = before
 
     # One call of a part
 
@@ -257,8 +266,6 @@ class Residency:
             if said is None:
                 raise torch.OutOfMemoryError(lost)
             self.tell(f"The card ran out of memory in the {part.title}; {said}.")
-            if part.role == "denoiser":
-                self.retreated = True
 
     def _make_room(self, part: Part) -> None:
         """Drop what must not, or can't, stay beside a part that is about to run."""
@@ -295,13 +302,11 @@ class Residency:
             for held in others:
                 held.drop()
             return _SAID["whole"]
-        if part.role == "denoiser" and self._plan is not None and self._smaller is not None:
-            plan = self._smaller(self._plan, "denoise")
+        if part.role == "denoiser" and self._plan is not None:
+            plan = self.next_plan("denoise")
             if plan is not None and plan.apart == self._plan.apart:
                 self._plan = plan
                 part.treat(Treatment.of(plan))
-                if self.on_change is not None:
-                    self.on_change(plan)
                 return _SAID[part.treatment.kind]
         smaller = part.treatment.smaller(part.blocks)
         if smaller is None:

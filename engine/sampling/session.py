@@ -15,9 +15,12 @@ from engine.contracts.references import ModelRef
 from engine.families.protocol import Autoencoder, Family
 from engine.families.table import family_class
 from engine.graph import interruption
-from engine.graph.values import ModelHandle, Patch, TextEncoderHandle, VAEHandle
+from engine.graph.values import LatentValue, ModelHandle, Patch, TextEncoderHandle, VAEHandle
+from engine.memory.blueprint import Blueprint
+from engine.memory.choice import Chooser
 from engine.memory.device import Card
 from engine.memory.recovery import is_out_of_memory
+from engine.memory.request import Request
 from engine.memory.residency import Residency
 from engine.models import fp8, sources
 from engine.models.contents import read_contents
@@ -28,6 +31,7 @@ from engine.models.interruptible import watch_layers
 from engine.models.loading import bytes_of
 from engine.models.others import OTHERS
 from engine.models.sources import Source
+from engine.sampling.loop import SamplePlan
 from engine.sampling.previews import PreviewMap
 
 DEFAULT_BUDGET = 12 * 1024**3
@@ -51,12 +55,14 @@ class Session:
     """
 
     def __init__(
-        self, models: Locator, device: str = "cpu", budget_bytes: int = DEFAULT_BUDGET, card: Card | None = None
-    ) -> None:
+        self, models: Locator, device: str = "cpu", budget_bytes: int = DEFAULT_BUDGET, card: Card | None = None,
+        chooser: Chooser | None = None,
+    ) -> None:  # fmt: skip
         self._models = models
         self._device = torch.device(device)
         if card is None and self._device.type == "cuda":
-            card = Card(self._device)
+            card, chooser = Card(self._device), chooser or Chooser()
+        self._chooser = chooser
         self.memory = Residency(card) if card is not None else None
         self._beside = torch.device("cpu") if self.memory is not None else self._device
         self._budget = budget_bytes
@@ -199,6 +205,29 @@ class Session:
         for part in (*FAMILY_PARTS[info.family].classes, "scheduler"):
             if source.has(part):
                 self._part(source, part, None)
+
+    def hold_plan(self, handle: ModelHandle, family: Family, latent: LatentValue, plan: SamplePlan) -> None:
+        """Choose how the parts of a model are kept while it is sampled. Nothing without a card.
+
+        Raises OutOfMemory, naming the smallest change that fits, when no way does.
+        """
+        if self.memory is None or self._chooser is None:
+            return
+        path = self._models.locate(handle.weights)
+        folder = str(path) if path.is_dir() and (path / "model_index.json").is_file() else ""
+        variant = "" if folder or handle.weights.kind != "checkpoint" else self.identify(handle.weights).variant
+        factor = 8 if latent.space == "any" else family.latent_space.factor
+        entries = (*plan.positive, *plan.negative)
+        extras = [dict(entry.extras) for entry in entries]
+        request = Request(
+            latent.samples.shape[-1] * factor, latent.samples.shape[-2] * factor, latent.samples.shape[0],
+            bool(plan.negative) and plan.cfg != 1.0, steps=plan.steps,
+            controls=max((len(item.get("controls", ())) for item in extras), default=0),
+            references=max((len(item.get("references", ())) for item in extras), default=0),
+            adapters=sum(patch.kind == "lora" for patch in plan.patches),
+        )  # fmt: skip
+        model = Blueprint(family.name, variant, folder)
+        self._chooser.hold(self.memory, model, self.fingerprint(handle.weights), request)
 
     def free(self) -> None:
         """Let go of every loaded part, on the card and in main memory."""

@@ -49,7 +49,8 @@ def plan(residency: Residency, *, bits: int = 16, pinned: int = 0, apart: bool =
 
 
 def psnr(one: Pixels, other: Pixels) -> float:
-    return float(10 * np.log10(1 / max(np.mean((one.astype(np.float64) - other) ** 2), 1e-20)))
+    error = float(np.mean((one.astype(np.float64) - other) ** 2))
+    return float(-10 * np.log10(max(error, 1e-20)))
 
 
 @pytest.mark.parametrize("residency", RUNGS)

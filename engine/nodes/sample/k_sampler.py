@@ -146,5 +146,6 @@ def run_plan(
             ctx.preview(colours.frame(state.denoised))
 
     return sampled(
-        ctx.session, family, latent, plan, log=ctx.log, before_step=lambda _: ctx.check_cancelled(), after_step=report
-    )
+        ctx.session, model, family, latent, plan, log=ctx.log, before_step=lambda _: ctx.check_cancelled(),
+        after_step=report,
+    )  # fmt: skip
