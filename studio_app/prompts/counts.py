@@ -179,10 +179,10 @@ def _name_notes(text: str, chosen: str, catalogue: Catalogue, family: str) -> li
 def _model_note(kind: str, name: str, known: dict[str, Named], family: str) -> str:
     found = known.get(name)
     if found is None:
-        lower = {each.lower(): each for each in known}
-        if kind == "embedding" and name.lower() in lower:
+        names = list(dict.fromkeys(each.name for each in known.values()))
+        if kind == "embedding" and name.lower() in {each.lower() for each in names}:
             return ""
-        return f"There is no {kind} “{clip(name, 40)}” on this machine.{_then(suggest(name, list(known)))}"
+        return f"There is no {kind} “{clip(name, 40)}” on this machine.{_then(suggest(name, names))}"
     if not found.fits(family):
         wanted = FAMILY_WORDS.get(family, family)
         return f"The {kind} “{clip(name, 40)}” is made for {found.base}, not for {wanted}."
