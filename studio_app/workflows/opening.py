@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.contracts.errors import InvalidDocument, MissingModel, TesseraError, clip
@@ -12,7 +13,7 @@ from engine.contracts.workflow import Node, Workflow
 from engine.graph.registry import Registry
 from engine.graph.subgraphs import SUBGRAPH
 from engine.interchange.comfyui.report import Imported, ImportReport, Locate
-from engine.interchange.read_file import import_bytes, with_bindings
+from engine.interchange.read_file import import_bytes, import_path, with_bindings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,15 @@ def open_dropped(data: bytes, name: str, registry: Registry, locate: Locate | No
     except RecursionError:
         raise InvalidDocument("it is nested too deeply", where=name) from None
     return _opened(imported, name, registry, locate)
+
+
+def open_file(path: Path, registry: Registry, locate: Locate | None = None) -> Opened:
+    """As `open_dropped`, for a file of any size: no more of it is read than is needed."""
+    try:
+        imported = import_path(path)
+    except RecursionError:
+        raise InvalidDocument("it is nested too deeply", where=path.name) from None
+    return _opened(imported, path.name, registry, locate)
 
 
 def open_as_graph(spec: JobSpec, registry: Registry, locate: Locate | None = None) -> Opened:

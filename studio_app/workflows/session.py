@@ -13,7 +13,7 @@ import contextlib
 import os
 import secrets
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.contracts.codec import Document, dump_json, parse_json
@@ -53,6 +53,7 @@ class Tabs(Document):
 
     tabs: tuple[Tab, ...] = ()
     current: str = ""
+    closed: bool = False  # its process ended in order
 
 
 class Session:
@@ -84,9 +85,10 @@ class Session:
         taken = Tabs(
             tabs=tuple(tab for found in dead for tab in found.tabs),
             current=next((found.current for found in reversed(dead) if found.current), ""),
+            closed=all(found.closed for found in dead if found.tabs),
         )
         try:
-            self.put(taken)
+            self.put(replace(taken, closed=False))
             self.flush()  # before the journals move: a crash on the way loses neither
             for found in dead:
                 for tab in found.tabs:
@@ -139,6 +141,7 @@ class _Dead:
     descriptor: int
     tabs: tuple[Tab, ...]
     current: str
+    closed: bool
 
 
 def _claimed(folder: Path) -> _Dead | None:
@@ -159,7 +162,7 @@ def _claimed(folder: Path) -> _Dead | None:
     known = {tab.id: tab for tab in told.tabs}
     journals = {path.stem for path in folder.glob(f"*{JOURNAL}")}
     order = [*(name for name in known if name in journals), *sorted(journals - known.keys())]
-    return _Dead(folder, descriptor, tuple(known.get(name, Tab(id=name)) for name in order), told.current)
+    return _Dead(folder, descriptor, tuple(known.get(name, Tab(id=name)) for name in order), told.current, told.closed)
 
 
 def _age(folder: Path) -> float:

@@ -14,6 +14,7 @@ from pathlib import Path
 from engine.contracts.errors import InvalidRequest, TesseraError
 from engine.contracts.workflow import Workflow
 from engine.graph.registry import Registry
+from studio_app.documents.edits import SetNames
 from studio_app.documents.graph_document import GraphDocument
 from studio_app.documents.journal import Journal, JournalWriter, replay
 from studio_app.events import Signal
@@ -72,6 +73,7 @@ class Workflows:
         self._locks = data / "locks"
         self._started = False
         self._current = ""
+        self.recovered = False  # the last process ended without closing, and tabs of it came back
         self.tabs: list[OpenWorkflow] = []
         self.tabs_changed: Signal[OpenWorkflow] = Signal()
         self.library = WorkflowLibrary(data / "workflows", data / "subgraphs", templates, blobs)
@@ -93,12 +95,13 @@ class Workflows:
             if restored is not None:
                 self.tabs.append(restored)
         self._current = told.current
+        self.recovered = bool(self.tabs) and not told.closed
         self._note()
         return list(self.tabs)
 
     def close(self) -> None:
         """Write everything down and let the session go, for the next start to take up."""
-        self._note()
+        self._note(closed=True)
         self._writer.close()
         self._session.release()
         for tab in self.tabs:
@@ -217,6 +220,26 @@ class Workflows:
             return path
         return self.save(tab, note=note, overwrite=True)
 
+    def rename_file(self, path: Path, name: str) -> None:
+        """Give the workflow in a file of the library another name; one that is open here is renamed by an edit.
+
+        Raises TesseraError: the file can't be read or written, or another window edits it.
+        """
+        for tab in self.tabs:
+            if tab.path == path:
+                former = tab.document.content.top.description
+                tab.document.edit("Rename the workflow", SetNames(name=name, description=former))
+                self.tabs_changed.emit(tab)
+                return
+        lock = EditLock.claim(self._locks, path)
+        if lock is None:
+            raise InvalidRequest(f"“{path.name}” is open in another window", fix="Rename it there")
+        try:
+            workflow, _ = read_workflow(path)
+            write_workflow(path, replace(workflow, name=name))
+        finally:
+            lock.release()
+
     def restore_version(self, tab: OpenWorkflow, version: Version) -> None:
         """Put a former version in place of what is open, as one edit that can be undone. Raises TesseraError."""
         from studio_app.documents.replace import ReplaceWorkflow
@@ -269,7 +292,7 @@ class Workflows:
         elif found != stamp:
             tab.notice = f"“{path.name}” was changed by another program; what you see is as you left it."
 
-    def _note(self) -> None:
+    def _note(self, *, closed: bool = False) -> None:
         if not self._started:
             return
         tabs = tuple(
@@ -279,7 +302,7 @@ class Workflows:
             )
             for tab in self.tabs
         )  # fmt: skip
-        self._session.put(Tabs(tabs=tabs, current=self._current))
+        self._session.put(Tabs(tabs=tabs, current=self._current, closed=closed))
 
 
 def _new_id() -> str:

@@ -140,8 +140,9 @@ class PartInterface(QAccessibleInterface):
         if view is None:
             return ""
         if kind == QAccessible.Text.Name:
-            wire = isinstance(self.key, Wire)
-            return describe_wire(view.graph, self.key) if wire else describe_node(view.graph, self.key)
+            if isinstance(self.key, Wire):
+                return describe_wire(view.graph, self.key)
+            return describe_node(view.graph, self.key)
         if kind == QAccessible.Text.Description and not isinstance(self.key, Wire):
             return view.graph.items_by_id[self.key].schema.doc
         return ""

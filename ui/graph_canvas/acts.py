@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QColorDialog, QInputDialog
 from engine.contracts.errors import TesseraError
 from engine.contracts.workflow import Bookmark, Node, NodeMode
 from engine.graph.subgraphs import SUBGRAPH
+from studio_app.documents import clipboard
 from studio_app.documents.arrange_edits import Axis, Edge, GroupNodes, LayOut, SetGroups, align, distribute
 from studio_app.documents.edits import (
     AddNodes,
@@ -26,7 +27,6 @@ from studio_app.documents.edits import (
     set_title,
 )
 from studio_app.documents.subgraph_edits import MakeSubgraph, UnpackSubgraph
-from ui.graph_canvas import clipboard
 from ui.graph_canvas.canvas import Canvas
 from ui.graph_canvas.frames import frame_at
 from ui.graph_canvas.geometry import GRID, NOTE
@@ -100,36 +100,29 @@ class Acts:
             self.do("Cut" if len(names) == 1 else f"Cut {len(names)} nodes", RemoveNodes(tuple(names)))
 
     def paste(self) -> None:
+        """Nodes from the clipboard; another program's workflow opens in a tab of its own."""
         text = QGuiApplication.clipboard().text()
         try:
-            part = clipboard.parsed(text)
+            fragment = clipboard.read_fragment(text)
         except TesseraError as error:
-            self.canvas.say(str(error))
-            return
-        if part is None:
-            self.canvas.say("There are no nodes on the clipboard.")
+            if not self.canvas.foreign_text(text):
+                self.canvas.say(str(error))
             return
         at = self.pointer_or_middle()
-        self._add_copies(lambda: clipboard.pasting(self.document, part, (at.x(), at.y())), "Paste")
+        self._add_copies(clipboard.Paste(fragment, (at.x(), at.y())), "Paste")
 
     def duplicate(self) -> None:
         names = self.chosen()
         if not names:
             return
-        part = clipboard.parsed(clipboard.copied(self.document, names))
         box = self.scene.bounds(names)
-        assert part is not None
+        fragment = clipboard.read_fragment(clipboard.copied(self.document, names))
         at = (box.left() + PASTE_STEP, box.top() + PASTE_STEP)
-        self._add_copies(lambda: clipboard.pasting(self.document, part, at), "Duplicate")
+        self._add_copies(clipboard.Paste(fragment, at, keep_wires=True), "Duplicate")
 
-    def _add_copies(self, make: Callable[[], AddNodes], label: str) -> None:
-        try:
-            edit = make()
-        except TesseraError as error:
-            self.canvas.say(str(error))
-            return
+    def _add_copies(self, edit: clipboard.Paste, label: str) -> None:
+        names = list(edit.names(self.document).values())
         if self.do(label, edit):
-            names = [node.id for node in edit.nodes]
             self.scene.select(names)
             self.scene.raise_nodes(names)
             self.view.ensure_seen(self.scene.bounds(names))

@@ -14,6 +14,7 @@ from studio_app.application import Application
 from studio_app.workflows.session import View
 from studio_app.workflows.workflows import OpenWorkflow
 from ui import theme
+from ui.graph_canvas import access
 from ui.graph_canvas.choice_popup import ChoicePopup
 from ui.graph_canvas.crumbs import Crumbs
 from ui.graph_canvas.minimap import Minimap
@@ -44,6 +45,8 @@ class Canvas(QWidget):
         self.view.setParent(self)
         self.pointer = Pointer(self.view)
         self.view.keys = self._key
+        self.foreign_text: Callable[[str], bool] = lambda text: False  # who opens another program's text
+        access.install()
         self.typed: Callable[[str], bool] = lambda text: False  # who takes what is typed on a chosen node
         self.minimap = Minimap(self.view, self)
         self.crumbs = Crumbs(self.document, self)
@@ -60,9 +63,14 @@ class Canvas(QWidget):
         self.scene.shown.connect(self._level_shown)
         self.scene.changed_nodes.connect(self._show_empty)
         self.scene.selection_changed.connect(self.selection_changed)
+        self.scene.selection_changed.connect(self._tell)
         self.crumbs.chosen.connect(self.go_to_level)
         self.minimap_wanted = True
         self._show_empty()
+
+    @Slot()
+    def _tell(self) -> None:
+        access.tell_focus(self.view)
 
     # ---- where one looks
 

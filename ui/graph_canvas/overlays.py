@@ -13,7 +13,7 @@ from ui.graph_canvas.states import NodeState
 
 _TOKENS = {
     "waiting": "text_muted", "running": "accent", "done": "success", "cached": "success", "failed": "danger",
-    "blocked": "warning",
+    "blocked": "warning", "missing": "warning",
 }  # fmt: skip
 
 
@@ -27,7 +27,7 @@ def paint_state(painter: QPainter, item: NodeItem, state: NodeState, nodes: Node
     if state.kind == "running":
         share = state.progress if state.progress >= 0 else 1.0
         painter.fillRect(QRectF(0, min(HEADER, height) - 3, width * share, 3), colour)
-    if state.kind in {"running", "failed"}:
+    if state.kind in {"running", "failed", "missing"}:
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.setPen(QPen(colour, 2))
         painter.drawRoundedRect(QRectF(0, 0, width, height), 7, 7)

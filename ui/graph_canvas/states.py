@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-StateKind = Literal["idle", "waiting", "running", "done", "cached", "failed", "blocked"]
+StateKind = Literal["idle", "waiting", "running", "done", "cached", "failed", "blocked", "missing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,5 +29,6 @@ class NodeState:
         return _BADGES[self.kind]
 
 
-_BADGES = {"idle": "", "waiting": "waiting", "cached": "cached", "failed": "error", "blocked": "not run"}
+_BADGES = {"idle": "", "waiting": "waiting", "cached": "cached", "failed": "error", "blocked": "not run",
+           "missing": "missing"}  # fmt: skip
 IDLE = NodeState()

@@ -71,6 +71,8 @@ def state_in_words(state: NodeState) -> str:
     """What a run says of it, "" where nothing."""
     if state.kind == "running":
         return f"running {state.progress:.0%}".replace("%", " %") if state.progress >= 0 else "running"
+    if state.kind == "missing":
+        return state.text
     if state.kind == "failed":
         return f"error: {state.text}" if state.text else "error"
     if state.kind == "done":

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from PySide6.QtCore import QPoint, QPointF, Signal, Slot
 from PySide6.QtGui import QDropEvent, QHideEvent, QResizeEvent, QShowEvent
-from PySide6.QtWidgets import QFileDialog, QMessageBox, QStackedWidget
+from PySide6.QtWidgets import QFileDialog, QMessageBox, QSplitter, QStackedWidget
 
 from engine.contracts.errors import TesseraError
 from engine.contracts.references import ModelRef
@@ -18,12 +18,13 @@ from engine.contracts.workflow import Workflow
 from engine.recipes.request import ImageRequest
 from studio_app.application import Application
 from studio_app.documents.graph_document import GraphDocument
+from studio_app.workflows.files import ChangedOutside
 from studio_app.workflows.workflows import OpenWorkflow
 from ui import theme
 from ui.bridge.bridge import Bridge
 from ui.graph_canvas.acts import Acts
+from ui.graph_canvas.beside import Beside
 from ui.graph_canvas.canvas import Canvas
-from ui.graph_canvas.choice_popup import Choice
 from ui.graph_canvas.finding import Finding
 from ui.graph_canvas.handlers import canvas_handlers
 from ui.graph_canvas.menus import menu_at
@@ -34,13 +35,14 @@ from ui.graph_canvas.tabs import Tabs
 from ui.graph_canvas.values.editor import ValueEditor
 from ui.graph_canvas.values.menu import add_value_acts
 from ui.graph_canvas.values.picture import PictureImport
+from ui.widgets.basics import Button
 from ui.widgets.containers import EmptyState
-from ui.widgets.fuzzy import ranked
 from ui.widgets.layouts import Column
 from ui.workspace import Workspace
 
 FIRST_PROMPT = "a red circle on a blue background"
 FILES = "Workflows (*.json)"
+RECOVERED = "The studio ended without closing. Your workflows are as they were, with their history."
 
 
 class GraphWorkspace(Workspace):
@@ -53,6 +55,7 @@ class GraphWorkspace(Workspace):
     def __init__(self, app: Application, bridge: Bridge) -> None:
         super().__init__()
         self._app, self._bridge = app, bridge
+        self.app = app
         self.setAccessibleName("Graph")
         self.runs = Runs(app, bridge, self)
         self.finder = NodeFinder(app.node_types().schemas())
@@ -64,7 +67,10 @@ class GraphWorkspace(Workspace):
         self.tabs = Tabs()
         column.addWidget(self.tabs)
         self.stack = QStackedWidget()
-        column.addWidget(self.stack, 1)
+        split = QSplitter()
+        split.addWidget(self.stack)
+        self.beside = Beside(self, split)
+        column.addWidget(split, 1)
         self.empty = EmptyState(
             "workflow", "Build a workflow from nodes",
             "Nodes load models, read prompts, draw and change pictures; wires carry what they make.",
@@ -72,6 +78,9 @@ class GraphWorkspace(Workspace):
         )  # fmt: skip
         self.empty.button.setProperty("kind", "primary")
         self.empty.button.clicked.connect(self.start_text_to_picture)
+        self.templates = Button("Choose a template…", "grid-2x2", tip="See the workflows that come with the studio.")
+        self.templates.clicked.connect(self.beside.open_gallery)
+        self.empty.add_button(self.templates)
         self.stack.addWidget(self.empty)
         self.bar = RunBar(self)
         self.bar.command.connect(self._run_command)
@@ -85,6 +94,8 @@ class GraphWorkspace(Workspace):
     def _start(self) -> None:
         try:
             self._app.workflows.start()
+            if self._app.workflows.recovered:
+                self._app.notifications.post("info", RECOVERED)
         except TesseraError as error:
             self._app.notifications.post("warning", str(error))
         self._show_tabs()
@@ -115,6 +126,7 @@ class GraphWorkspace(Workspace):
             canvas = self.pages.pop(tab_id)[0]
             self.editors.pop(tab_id).close_down()
             self.runs.forget(canvas)
+            self.beside.forget(tab_id)
             canvas.close_down()
             self.stack.removeWidget(canvas)
             canvas.deleteLater()
@@ -140,6 +152,7 @@ class GraphWorkspace(Workspace):
         self.pages[tab.id] = (canvas, acts, finding)
         self.editors[tab.id] = ValueEditor(acts, self._bridge)
         self.stack.addWidget(canvas)
+        self.beside.watch(acts)
         canvas.set_minimap(self._minimap)
         canvas.view.snap = self._snap
         canvas.view.search_wanted.connect(finding.search)
@@ -238,6 +251,9 @@ class GraphWorkspace(Workspace):
         """Write a tab to its file, to a new one in the library when it has none; whether it could be."""
         try:
             path = self._app.workflows.save(tab) if tab.path is not None else self._app.workflows.save_as(tab)
+        except ChangedOutside as error:
+            self._ask_overwrite(tab, str(error))
+            return False
         except TesseraError as error:
             self._app.notifications.post("warning", str(error))
             return False
@@ -245,6 +261,26 @@ class GraphWorkspace(Workspace):
         if canvas is not None:
             canvas[0].say(f"Saved as {path.name}.")
         return True
+
+    def _ask_overwrite(self, tab: OpenWorkflow, sentence: str) -> None:
+        """The file is another program's by now: save elsewhere, or over it."""
+        box = QMessageBox(self)
+        box.setText(sentence)
+        elsewhere = box.addButton("Save as…", QMessageBox.ButtonRole.AcceptRole)
+        over = box.addButton("Save over it", QMessageBox.ButtonRole.DestructiveRole)
+        box.setEscapeButton(box.addButton("Not now", QMessageBox.ButtonRole.RejectRole))
+
+        def decide() -> None:
+            if box.clickedButton() is elsewhere:
+                self.ask_save_as()
+            elif box.clickedButton() is over:
+                try:
+                    self._app.workflows.save(tab, overwrite=True)
+                except TesseraError as error:
+                    self._app.notifications.post("warning", str(error))
+
+        box.finished.connect(decide)
+        box.open()
 
     def ask_save_as(self) -> None:
         tab = self._app.workflows.current
@@ -265,38 +301,9 @@ class GraphWorkspace(Workspace):
         if tab is not None:
             self._close_at(self._app.workflows.tabs.index(tab))
 
-    def choose_template(self) -> None:
-        """The shipped workflows; before all the simplest, which needs no file."""
-        rows = [
-            Choice("Text to picture", "a prompt, the starter model", help="The simplest: a prompt becomes a picture.")
-        ]
-        rows += [
-            Choice(t.title, t.group, help=t.explanation, value=t.id) for t in self._app.workflows.library.templates()
-        ]
-        if self.current is None:
-            self.new()
-        canvas = self.current
-        assert canvas is not None
-        texts = [f"{row.title} {row.note} {row.help}" for row in rows]
-
-        def take(choice: object) -> None:
-            chosen = choice.value if isinstance(choice, Choice) else None
-            if chosen is None:
-                self.start_text_to_picture()
-            else:
-                self.open_workflow(self._app.workflows.library.template(str(chosen)))
-
-        canvas.open_list("Start from a template", "What do you want to make?",
-                         lambda text: [rows[i] for i in ranked(text, texts)], take, canvas.view.centre())  # fmt: skip
-
     @Slot(object)
     def _dropped(self, event: QDropEvent) -> None:
-        for url in event.mimeData().urls():
-            path = Path(url.toLocalFile())
-            if path.suffix.lower() == ".json":
-                self.open_file(path)
-            else:
-                self._app.notifications.post("info", f"“{path.name}” is no workflow file.")
+        self.beside.drop(event.mimeData())
 
     # ---- commands
 
@@ -306,9 +313,9 @@ class GraphWorkspace(Workspace):
         handlers: dict[str, Callable[[], object]] = {
             "graph.new": self.new, "graph.open": self.ask_open, "graph.save": self.save,
             "graph.save_as": self.ask_save_as, "graph.close_tab": self.close_current,
-            "graph.gallery": self.choose_template, "graph.minimap": self.toggle_minimap, "graph.snap": self.toggle_snap,
+            "graph.minimap": self.toggle_minimap, "graph.snap": self.toggle_snap,
             "graph.run": self.run, "graph.run_to_here": self.run_to_here, "graph.cancel": self.cancel,
-            "graph.menu": self._menu_of_selection,
+            "graph.menu": self._menu_of_selection, **self.beside.handlers(),
         }  # fmt: skip
         for name, act in canvas_handlers().items():
             handlers[name] = partial(self._on_current, act)
@@ -458,7 +465,8 @@ class GraphWorkspace(Workspace):
         self.run()
 
     def save_state(self) -> dict[str, Any]:
-        return {"minimap": self._minimap, "snap": self._snap, "recent": list(self.finder.recent)}
+        return {"minimap": self._minimap, "snap": self._snap, "recent": list(self.finder.recent),
+                **self.beside.save_state()}  # fmt: skip
 
     def restore_state(self, state: dict[str, Any]) -> None:
         if state.get("minimap") is False:
@@ -466,6 +474,7 @@ class GraphWorkspace(Workspace):
         self._snap = state.get("snap") is True
         for canvas, _, _ in self.pages.values():
             canvas.view.snap = self._snap
+        self.beside.restore_state(state)
         recent = state.get("recent")
         if isinstance(recent, list):
             self.finder.recent = [name for name in recent if isinstance(name, str)]
@@ -474,6 +483,7 @@ class GraphWorkspace(Workspace):
         PictureImport.of(self._app, self._bridge).close()
         self._release()
         self._stop()
+        self.beside.close_down()
         for canvas, _, _ in self.pages.values():
             canvas.close_down()
 

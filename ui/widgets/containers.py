@@ -101,13 +101,17 @@ class EmptyState(QWidget):
         column.addWidget(self.detail)
         self.button = Button(action or title, tip=tip)
         self.button.setVisible(bool(action))
-        row = Row()
-        row.addStretch(1)
-        row.addWidget(self.button)
-        row.addStretch(1)
+        self._buttons = Row(spacing=1)
+        self._buttons.addStretch(1)
+        self._buttons.addWidget(self.button)
+        self._buttons.addStretch(1)
         column.addSpacing(theme.space(1))
-        column.addLayout(row)
+        column.addLayout(self._buttons)
         column.addStretch(1)
+
+    def add_button(self, button: Button) -> None:
+        """Another way to fill the place, beside the first."""
+        self._buttons.insertWidget(self._buttons.count() - 1, button)
 
     def set_hidden(self, hidden: bool) -> None:
         """Say nothing for a while; the place stays as large as it is."""
