@@ -225,7 +225,8 @@ class MainWindow(QMainWindow):
     def _show_notice(self) -> None:
         entry = self.topbar.model.current()
         hidden = self._state.get("notices_hidden", [])
-        text = entry.notice if entry is not None and entry.name not in hidden else ""
+        about_it = self.page is not None and self.page.model() is not None
+        text = entry.notice if about_it and entry is not None and entry.name not in hidden else ""
         self.notice.say(text)
 
     @Slot()

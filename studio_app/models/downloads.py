@@ -179,9 +179,16 @@ class Downloads:
             with self._turns:
                 self.fetch(page, sha256, say=self._say, stop=stop, version_of=version_of, note=note)
         except Cancelled:
-            self._say(replace(self.get(key), state="stopped"))
+            self._say(replace(self.get(key), state="stopped", received=self._here(key)))
         except TesseraError as error:
-            self._say(replace(self.get(key), state="failed", failure=str(error)))
+            self._say(replace(self.get(key), state="failed", failure=str(error), received=self._here(key)))
+
+    def _here(self, key: str) -> int:
+        """The bytes of a download that lie on the disk."""
+        try:
+            return (self._incoming() / f"{key}.part").stat().st_size
+        except OSError:
+            return 0
 
     def _say(self, download: Download) -> None:
         with self._lock:

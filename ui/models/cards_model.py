@@ -10,7 +10,7 @@ from PySide6.QtCore import QAbstractListModel, QMimeData, QModelIndex, QObject, 
 
 from studio_app.models.library import Listed, searchable
 from ui.create.results_model import ENTRY, Index
-from ui.models.words import REFUSED, base_of, card_lines, drag_words, kind_of
+from ui.models.words import REFUSED, bases_of, card_lines, drag_words, kind_of
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Filter:
     def takes(self, item: Listed, words: str) -> bool:
         return (
             (not self.kind or kind_of(item) == self.kind)
-            and (not self.base or base_of(item) == self.base)
+            and (not self.base or self.base in bases_of(item))
             and (not self.favourites or item.note.favourite)
             and all(word in words for word in self.text.lower().split())
         )
@@ -61,8 +61,8 @@ class CardsModel(QAbstractListModel):
     def bases(self) -> list[str]:
         """The base models of the shown kind, the most frequent first."""
         one_kind = replace(self.filter, base="", text="")
-        found = Counter(base_of(item) for item, words in self._items if one_kind.takes(item, words))
-        return [base for base, _ in found.most_common() if base]
+        found = Counter(base for item, words in self._items if one_kind.takes(item, words) for base in bases_of(item))
+        return [base for base, _ in found.most_common()]
 
     def item(self, row: int) -> Listed | None:
         return self._shown[row] if 0 <= row < len(self._shown) else None

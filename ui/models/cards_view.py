@@ -6,7 +6,18 @@ import math
 from collections.abc import Callable
 
 from PySide6.QtCore import QAbstractItemModel, QEvent, QPointF, QRect, QRectF, QSize, Qt, Signal, Slot
-from PySide6.QtGui import QFont, QFontMetrics, QKeyEvent, QMouseEvent, QPainter, QPainterPath, QPen, QPixmap, QPolygonF
+from PySide6.QtGui import (
+    QFont,
+    QFontMetrics,
+    QKeyEvent,
+    QMouseEvent,
+    QPainter,
+    QPainterPath,
+    QPen,
+    QPixmap,
+    QPolygonF,
+    QResizeEvent,
+)
 from PySide6.QtWidgets import QFrame, QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
 from studio_app.models.library import Listed
@@ -30,11 +41,12 @@ class CardDelegate(QStyledItemDelegate):
     def __init__(self, pixmap: PixmapSource, parent: QWidget) -> None:
         super().__init__(parent)
         self._pixmap = pixmap
+        self.width = theme.px(WIDTH)
 
     def size(self) -> QSize:
         line = QFontMetrics(theme.font(-1)).height()
         name = QFontMetrics(theme.font(0, weight=QFont.Weight.DemiBold)).height()
-        return QSize(theme.px(WIDTH), theme.px(PICTURE + GAP) + name + 2 * line + theme.px(20))
+        return QSize(self.width, theme.px(PICTURE + GAP) + name + 2 * line + theme.px(20))
 
     def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:
         return self.size()
@@ -69,7 +81,7 @@ class CardDelegate(QStyledItemDelegate):
 
     def _paint_picture(self, painter: QPainter, place: QRectF, item: Listed) -> None:
         painter.fillRect(place, theme.token("surface3"))
-        edge = round(theme.px(WIDTH) * painter.device().devicePixelRatioF())
+        edge = round(theme.px(WIDTH) * 1.25 * painter.device().devicePixelRatioF())
         pixmap = self._pixmap(item, edge)
         if pixmap is None or pixmap.isNull():
             icon = "circle-alert" if item.file is None else SHELVES[item.file.kind][1]
@@ -173,8 +185,16 @@ class CardsView(QListView):
 
     @Slot()
     def _rescale(self) -> None:
+        """Cards grow a little, so that their rows fill the width."""
+        bar = self.verticalScrollBar().sizeHint().width()
+        room = self.width() - bar - 2 * self.frameWidth() - 6
+        self.cards.width = room // max(1, room // theme.px(WIDTH)) if room > theme.px(WIDTH) else theme.px(WIDTH)
         self.setGridSize(self.cards.size())
         self.viewport().update()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        self._rescale()
+        super().resizeEvent(event)
 
     @Slot("QModelIndex")
     def _double_clicked(self, index: Index) -> None:

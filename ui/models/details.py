@@ -16,7 +16,7 @@ from ui import theme
 from ui.create.mime import local_picture
 from ui.dialogs.page import scrolling
 from ui.models.versions_list import VersionsList
-from ui.models.words import SHELVES, base_of, prompt_words, shortened, size_words
+from ui.models.words import SHELVES, bases_of, prompt_words, shortened, size_words
 from ui.widgets.basics import Button, IconButton, Label, describe
 from ui.widgets.containers import EmptyState
 from ui.widgets.layouts import Column, Flow, Row
@@ -139,12 +139,13 @@ class ModelDetails(QWidget):
         self._triggers = QWidget()
         self._trigger_flow = Flow(self._triggers, spacing=0.5)
         column.addWidget(self._triggers)
-        column.addWidget(Label("Tags", "strong"))
+        self.tags_title, self.note_title = Label("Tags", "strong"), Label("Notes", "strong")
+        column.addWidget(self.tags_title)
         self.tags = QLineEdit()
         self.tags.setPlaceholderText("portrait, ink")
         describe(self.tags, "Tags", "Words to find the model by, with commas between them.")
         column.addWidget(self.tags)
-        column.addWidget(Label("Notes", "strong"))
+        column.addWidget(self.note_title)
         self.note = QPlainTextEdit()
         self.note.setTabChangesFocus(True)
         self.note.setPlaceholderText("What it is good for, at which weight…")
@@ -219,8 +220,8 @@ class ModelDetails(QWidget):
         self.star.setChecked(item.note.favourite)
         if not same or not (self.tags.hasFocus() or self.note.hasFocus()):
             self._fill_note(item)
-        for widget in (self.tags, self.note):
-            widget.setEnabled(about is not None)
+        for widget in (self.tags_title, self.tags, self.note_title, self.note):
+            widget.setVisible(about is not None)
         self._fill_triggers(about.trigger_words if about else ())
         self._fill_facts(item)
         self._fill_menu(item, chosen_picture=chosen_picture)
@@ -294,14 +295,14 @@ class ModelDetails(QWidget):
         facts = {"Size": size_words(item.size_bytes)}
         if about is not None:
             facts = {
-                "Base": base_of(item), "Variant": about.variant, "Precision": about.precision, **facts,
+                "Base": ", ".join(bases_of(item)), "Variant": about.variant, "Precision": about.precision, **facts,
                 "Parameters": f"{about.parameters:,}" if about.parameters else "", "Parts": ", ".join(about.parts),
                 "Naming": about.layout, "Prediction": about.prediction, "Title": about.title,
                 "Licence": about.licence if about.licence != "unknown" else "not named in the file",
                 **{name.capitalize(): value for name, value in about.details.items()},
             }  # fmt: skip
         facts["Source"] = item.note.source
-        facts["sha256"] = item.sha256 or ("" if item.path.is_dir() else "being worked out")
+        facts["sha256"] = item.sha256 or ("" if item.path.is_dir() or about is None else "being worked out")
         facts["Lies in"] = shortened(item.path.parent)
         for row, (name, value) in enumerate((n, v) for n, v in facts.items() if v):
             self._facts.addWidget(Label(name, "muted"), row, 0, Qt.AlignmentFlag.AlignTop)
@@ -358,7 +359,7 @@ class ModelDetails(QWidget):
 
     @Slot()
     def _rescale(self) -> None:
-        self.setFixedWidth(theme.px(320))
+        self.setFixedWidth(theme.px(336))
         self.note.setFixedHeight(theme.px(72))
         self._facts.setHorizontalSpacing(theme.space(1.5))
         self._facts.setVerticalSpacing(theme.space(0.5))

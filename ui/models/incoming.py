@@ -8,12 +8,14 @@ from pathlib import Path
 from time import monotonic
 
 from PySide6.QtCore import Signal, Slot
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QProgressBar, QWidget
 
 from engine.models.model_file import ModelFile
 from studio_app.models.downloads import Download
 from studio_app.models.library import Listed
 from ui import theme
+from ui.dialogs.page import scrolling
 from ui.models.words import size_words, time_left_words
 from ui.widgets.basics import Button, ElidedLabel, IconButton, IconLabel, Label, Panel, describe
 from ui.widgets.inputs import Toggle
@@ -157,6 +159,9 @@ class Arrival:
 class ArrivalRow(QWidget):
     """One arrival, and whether it becomes a version of a model that is here."""
 
+    as_version: Toggle | None
+    copy_too: Toggle | None
+
     def __init__(self, arrival: Arrival) -> None:
         super().__init__()
         self.arrival = arrival
@@ -178,15 +183,21 @@ class ArrivalRow(QWidget):
         detail = Label(text, "muted" if good else "danger", wrap=True)
         words.addWidget(detail)
         row.addLayout(words, 1)
-        self.as_version = Toggle("", "Keeps the one that is here as an older version that you can go back to.")
-        if arrival.same is not None and arrival.copy is None:
-            self.as_version.setText(f"New version of “{arrival.same.name}”")
-            describe(self.as_version, self.as_version.text(), self.as_version.toolTip())
+        self.as_version = self.copy_too = None
+        if arrival.copy is not None:
+            self.copy_too = Toggle("Import again", "Makes a second copy of what you have.")
+            row.addWidget(self.copy_too)
+        elif arrival.same is not None:
+            keeps = "Keeps the one that is here as an older version that you can go back to."
+            self.as_version = Toggle(f"New version of “{arrival.same.name}”", keeps)
             self.as_version.setChecked(True)
-        else:
-            self.as_version.hide()
-        row.addWidget(self.as_version)
+            row.addWidget(self.as_version)
         self.setAccessibleName(f"{arrival.source.name}: {text}")
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it is to be imported: what is here already only when asked for."""
+        return self.arrival.about is not None and (self.copy_too is None or self.copy_too.isChecked())
 
 
 class Arrivals(Panel):
@@ -202,8 +213,10 @@ class Arrivals(Panel):
         column = Column(self, spacing=1, margins=(1.5, 1))
         self.title = Label("", "strong")
         column.addWidget(self.title)
-        self._list = Column(spacing=1)
-        column.addLayout(self._list)
+        self._inside = QWidget()
+        self._list = Column(self._inside, spacing=1)
+        self._area = scrolling(self._inside)
+        column.addWidget(self._area)
         self.bar = Bar("How much is copied")
         column.addWidget(self.bar)
         buttons = Row(spacing=1)
@@ -215,7 +228,8 @@ class Arrivals(Panel):
         column.addLayout(buttons)
         self.go.clicked.connect(self._accept)
         self.cancel.clicked.connect(self.cancelled)
-        theme.notifier.changed.connect(self.updateGeometry)
+        theme.notifier.changed.connect(self._rescale)
+        self._rescale()
         self.hide()
 
     def wait(self, count: int) -> None:
@@ -231,23 +245,32 @@ class Arrivals(Panel):
     def offer(self, arrivals: list[Arrival]) -> None:
         self.clear()
         good = sum(arrival.about is not None for arrival in arrivals)
+        known = sum(arrival.copy is not None for arrival in arrivals)
         bad = len(arrivals) - good
-        found = "1 model" if good == 1 else f"{good} models"
-        left = f", {bad} refused" if bad else ""
-        self.title.setText(f"{found} to import{left}" if good else "Nothing here can be imported")
-        for arrival in sorted(arrivals, key=lambda a: a.about is None)[:40]:
+        words = ["1 new model" if good - known == 1 else f"{good - known} new models"] if good > known else []
+        words += ["1 that you have"] * (known == 1) + [f"{known} that you have"] * (known > 1)
+        words += [f"{bad} refused"] * (bad > 0)
+        self.title.setText(", ".join(words) if words else "There is nothing to import")
+        for arrival in sorted(arrivals, key=lambda a: (a.about is None, a.copy is not None)):
             row = ArrivalRow(arrival)
+            if row.copy_too is not None:
+                row.copy_too.toggled.connect(self._count)
             self._rows.append(row)
             self._list.addWidget(row)
-        if len(arrivals) > 40:
-            self._list.addWidget(Label(f"and {len(arrivals) - 40} more", "muted"))
-        self.arrivals = arrivals
-        self.go.setText("Import" if good == 1 else f"Import {good}")
         self.go.setVisible(bool(good))
         self.cancel.setText("Cancel" if good else "Close")
+        self._count()
         self.bar.hide()
+        self._area.show()
         self.show()
-        (self.go if good else self.cancel).setFocus()
+        self._rescale()
+        (self.go if self.go.isEnabled() and good else self.cancel).setFocus()
+
+    @Slot()
+    def _count(self) -> None:
+        wanted = sum(row.wanted for row in self._rows)
+        self.go.setText("Import" if wanted <= 1 else f"Import {wanted}")
+        self.go.setEnabled(wanted > 0)
 
     def copying(self, name: str, done: int, total: int) -> None:
         """Importing is under way: `done` of `total` bytes."""
@@ -268,14 +291,25 @@ class Arrivals(Panel):
 
     def _drop_rows(self) -> None:
         self._rows = []
+        self._area.hide()
         while (old := self._list.takeAt(0)) is not None:
             widget = old.widget()
             if widget is not None:
                 widget.hide()
                 widget.deleteLater()
 
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._rescale()
+
+    @Slot()
+    def _rescale(self) -> None:
+        """As high as its rows need, up to a limit where it scrolls."""
+        wanted = self._list.totalHeightForWidth(max(1, self.width() - theme.space(4)))
+        self._area.setFixedHeight(min(theme.px(280), max(wanted, self._list.totalSizeHint().height())))
+
     @Slot()
     def _accept(self) -> None:
-        chosen = {row.arrival.source: row.as_version.isChecked() for row in self._rows}
-        good = [arrival for arrival in self.arrivals if arrival.about is not None]
-        self.accepted.emit([(arrival, chosen.get(arrival.source, False)) for arrival in good])
+        rows = [row for row in self._rows if row.wanted]
+        if rows:
+            self.accepted.emit([(r.arrival, r.as_version is not None and r.as_version.isChecked()) for r in rows])

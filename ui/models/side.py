@@ -54,9 +54,8 @@ class FolderRow(QWidget):
         words = Column(spacing=0)
         whose = LAYOUT_WORDS[folder.layout]
         title = whose[0].upper() + whose[1:]
-        words.addWidget(
-            Label(title if folder.there else f"{title}, not there", "normal" if folder.there else "warning")
-        )
+        there = folder.there or folder.layout == "studio"  # which is made when something goes into it
+        words.addWidget(Label(title) if there else Label(f"{title}, not there", "warning"))
         path = ElidedLabel(shortened(folder.path), "small")
         path.setAccessibleName(str(folder.path))
         words.addWidget(path)
@@ -79,6 +78,7 @@ class Side(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._filter = Filter()
+        self._counted: list[tuple[str, int]] = []
         column = Column(self, spacing=1, margins=(2, 1.5, 1.5, 1.5))
         self.search = QLineEdit()
         self.search.setPlaceholderText("Find a model")
@@ -124,6 +124,10 @@ class Side(QWidget):
         rows += [(kind, title, icon) for kind, (title, icon) in SHELVES.items()]
         rows += [(REFUSED, "Refused", "circle-alert")]
         chosen = FAVOURITES if self._filter.favourites else self._filter.kind
+        wanted = [(key, counts[key]) for key, _, _ in rows if counts[key] or key in ("", FAVOURITES, chosen)]
+        if wanted == self._counted:
+            return  # a list that is made anew loses the press of the mouse that chose in it
+        self._counted = wanted
         self.shelves.blockSignals(True)
         self.shelves.clear()
         for key, title, icon in rows:

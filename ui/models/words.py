@@ -25,13 +25,18 @@ def kind_of(item: Listed) -> str:
     return item.file.kind if item.file else REFUSED
 
 
+def bases_of(item: Listed) -> tuple[str, ...]:
+    """The base models it fits, in words; () when the header does not tell."""
+    if item.file is None:
+        return ()
+    families = item.file.fits or (item.file.family,)
+    return tuple(FAMILY_WORDS.get(name, name) for name in families if name not in ("unknown", "several"))
+
+
 def base_of(item: Listed) -> str:
-    """ "SDXL", or the bases it fits; "" when the header does not tell."""
-    if item.file is None or item.file.family == "unknown":
-        return ""
-    if item.file.family == "several":
-        return " / ".join(FAMILY_WORDS.get(name, name) for name in item.file.fits)
-    return FAMILY_WORDS.get(item.file.family, item.file.family)
+    """ "SDXL", or "SD 1.5 +3" for what fits several; "" when the header does not tell."""
+    bases = bases_of(item)
+    return f"{bases[0]} +{len(bases) - 1}" if len(bases) > 1 else "".join(bases)
 
 
 def size_words(count: int) -> str:
@@ -50,7 +55,7 @@ def time_left_words(seconds: float) -> str:
 
 
 def day_words(stamp: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(stamp))
+    return time.strftime("%Y-%m-%d", time.localtime(stamp))
 
 
 def card_lines(item: Listed) -> tuple[str, str]:

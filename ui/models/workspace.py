@@ -6,15 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from PySide6.QtCore import QTimer, QUrl, Slot
+from PySide6.QtCore import QTimer, Slot
 from PySide6.QtGui import (
-    QDesktopServices,
     QDragEnterEvent,
     QDropEvent,
     QGuiApplication,
     QHideEvent,
     QImage,
     QPixmap,
+    QResizeEvent,
     QShowEvent,
 )
 from PySide6.QtWidgets import QFileDialog, QStackedWidget, QWidget
@@ -27,13 +27,11 @@ from studio_app.models.downloads import Download
 from studio_app.models.hashing import HashProgress
 from studio_app.models.layouts import usual_folders
 from studio_app.models.library import Listed
-from studio_app.models.table import Note
-from studio_app.models.trash import Trashed
 from studio_app.models.versions import History
-from studio_app.notifications import Action
+from ui import theme
 from ui.bridge.background import Background
 from ui.bridge.bridge import Bridge
-from ui.create.start_picture import PICTURE_FILTER
+from ui.models.acts import ModelActs
 from ui.models.cards_model import CardsModel, Filter, with_words
 from ui.models.cards_view import CardsView
 from ui.models.details import ModelDetails
@@ -66,7 +64,6 @@ class ModelsWorkspace(Workspace):
         self._background = Background(self)
         self._usable: dict[Path, ModelRef] = {}
         self._copies: dict[Path, list[Path]] = {}
-        self._trashed: list[Trashed] = []
         self._wanted: Path | None = None  # to be chosen once it is listed
         self._opened = self._closed = False
         self.cards = CardsModel(self)
@@ -77,10 +74,11 @@ class ModelsWorkspace(Workspace):
         self._reload.setSingleShot(True)
         self._reload.setInterval(RELOAD_AFTER_MS)
         self.importer = Importer(app, bridge, self.arrivals, self)
+        self.acts = ModelActs(app, self._background, self.details, self)
         self._connect()
         handlers: dict[str, Callable[[], object]] = {
             "models.import": self.ask_files, "models.import_folder": self.ask_folder, "models.fetch": self.ask_address,
-            "models.undo_remove": self.undo_remove, "models.look_again": self.look_again,
+            "models.undo_remove": self.acts.undo_remove, "models.look_again": self.look_again,
         }  # fmt: skip
         self._unbind = [app.commands.bind(command, handler) for command, handler in handlers.items()]
         self._unsubscribe = [
@@ -94,6 +92,8 @@ class ModelsWorkspace(Workspace):
         self.side = Side()
         self.heading = ElidedLabel("Models", "heading")
         self.import_button = Button("Import…", "download", tip="Copies model files into the studio's folder.")
+        self.shelves_button = IconButton("menu", "Shelves", "Shows the shelves and folders.", checkable=True)
+        self.details_button = IconButton("info", "Details", "Shows everything about the model.", checkable=True)
         self.again = IconButton("refresh-cw", "Look again", "Looks into every folder for new files.")
         self.downloads = DownloadsPanel(self._app, self._bridge, self._background)
         self.arrivals = Arrivals()
@@ -109,15 +109,19 @@ class ModelsWorkspace(Workspace):
         self.hashing = Label("", "small")
         self.hash_bar = Bar("How much is hashed")
         self.details = ModelDetails()
+        self.back = Button("All models", "chevron-left", kind="quiet", tip="Goes back to the cards.")
 
     def _lay_out(self) -> None:
         row = Row(self, spacing=0)
         row.addWidget(self.side)
         row.addWidget(Line(vertical=True))
-        middle = Column(spacing=1, margins=(2, 1.5, 1.5, 1))
-        head = Row(spacing=1)
+        self._middle = QWidget()
+        middle = Column(self._middle, spacing=1, margins=(2, 1.5, 1.5, 1))
+        head = Row(spacing=0.5)
+        head.addWidget(self.shelves_button)
         head.addWidget(self.heading, 1)
         head.addWidget(self.again)
+        head.addWidget(self.details_button)
         head.addWidget(self.import_button)
         middle.addLayout(head)
         middle.addWidget(self.downloads)
@@ -132,9 +136,16 @@ class ModelsWorkspace(Workspace):
         middle.addLayout(foot)
         self.hashing.hide()
         self.hash_bar.hide()
-        row.addLayout(middle, 1)
+        row.addWidget(self._middle, 1)
         row.addWidget(Line(vertical=True))
-        row.addWidget(self.details)
+        right = Column(spacing=0)
+        self._right_head = QWidget()
+        back = Row(self._right_head, margins=(1, 1, 1, 0))
+        back.addWidget(self.back)
+        back.addStretch(1)
+        right.addWidget(self._right_head)
+        right.addWidget(self.details, 1)
+        row.addLayout(right)
 
     def _connect(self) -> None:
         self._reload.timeout.connect(self.reload)
@@ -146,26 +157,26 @@ class ModelsWorkspace(Workspace):
         self.empty.button.clicked.connect(self.ask_files)
         self.nothing.button.clicked.connect(self._show_all)
         self.again.clicked.connect(self.look_again)
+        self.shelves_button.toggled.connect(self._fit)
+        self.details_button.toggled.connect(self._fit)
+        for chosen in (self.side.shelves.itemClicked, self.side.shelves.itemActivated, self.side.search.returnPressed):
+            chosen.connect(self._close_shelves)
+        self.back.clicked.connect(lambda: self.details_button.setChecked(False))
+        theme.notifier.changed.connect(self._fit)
         self.downloads.finished.connect(self._fetched)
         self.downloads.offline_unwanted.connect(lambda: self._app.settings.set("network.offline", False))
         self.importer.imported.connect(self._imported)
         self.importer.said.connect(self._say)
         self.grid.selectionModel().currentChanged.connect(self._choose)
         self.grid.opened.connect(self.use)
-        self.grid.remove_wanted.connect(self.remove)
-        self.grid.star_wanted.connect(self._star)
+        self.grid.remove_wanted.connect(self.acts.remove)
+        self.grid.star_wanted.connect(self.acts.star)
+        self.acts.moved.connect(self._moved)
+        self.acts.picture_changed.connect(self._picture_changed)
         self.thumbnails.ready.connect(self._picture_came)
         details = self.details
         details.use_wanted.connect(self.use)
-        details.remove_wanted.connect(self.remove)
-        details.note_changed.connect(self.keep_note)
-        details.picture_wanted.connect(self.set_picture)
         details.version_wanted.connect(self._ask_version)
-        details.rollback_wanted.connect(self.roll_back)
-        details.changelog_written.connect(self._write_changelog)
-        details.copy_wanted.connect(self._copy)
-        details.show_wanted.connect(lambda path: QDesktopServices.openUrl(QUrl.fromLocalFile(str(path.parent))))
-        details.open_wanted.connect(lambda address: QDesktopServices.openUrl(QUrl(address)))
         details.item_wanted.connect(self.choose)
         self._bridge.setting.connect(self._setting_changed)
 
@@ -296,6 +307,22 @@ class ModelsWorkspace(Workspace):
         return self.thumbnails.get(f"{about.fingerprint}{chosen}", read, edge)
 
     @Slot(str)
+    def _picture_changed(self, fingerprint: str) -> None:
+        self.thumbnails.forget(f"{fingerprint}+")
+        self.reload()
+
+    @Slot(object)
+    def _moved(self, path: Path | None) -> None:
+        """Files changed places: choose `path`, or the neighbour of the card that is gone."""
+        if path is None and self.details.item is not None:
+            row = self.cards.row_of(self.details.item.path)
+            neighbour = self.cards.item(row + 1) or self.cards.item(row - 1)
+            path = neighbour.path if neighbour is not None and row >= 0 else None
+            self.details.show_item(None)
+        self._wanted = path
+        self.reload()
+
+    @Slot(str)
     def _picture_came(self, key: str) -> None:
         self.cards.touch(key.rstrip("+"))
 
@@ -309,45 +336,7 @@ class ModelsWorkspace(Workspace):
         else:
             self._say("info", f"“{item.name}” is used by nodes: drag its card onto the canvas, or choose it in a node.")
 
-    @Slot(object, object)
-    def keep_note(self, item: Listed, note: Note) -> None:
-        self._background.run(lambda: self._app.model_library.note(item, note), None, self._warn)
-
-    @Slot(object)
-    def _star(self, item: Listed) -> None:
-        note = item.note
-        self.keep_note(item, Note(note.tags, note.text, not note.favourite, note.source))
-
-    @Slot(object, object)
-    def set_picture(self, item: Listed, source: str | Path) -> None:
-        """Take a preview from a file (asked for when "file"), from the newest result, or "none"."""
-        about, previews, library = item.file, self._app.model_library.previews, self._app.library
-        if about is None:
-            return
-        if source == "file":
-            chosen, _ = QFileDialog.getOpenFileName(self, f"Preview of {item.name}", "", PICTURE_FILTER)
-            if not chosen:
-                return
-            source = Path(chosen)
-
-        def work() -> None:
-            if isinstance(source, Path):
-                previews.choose(about, source.read_bytes())
-            elif source == "result":
-                records = library.recent(1)
-                if not records:
-                    raise MissingModel("there is no picture in the library yet", fix="Make one on the Create page")
-                previews.choose(about, library.read(records[0]))
-            else:
-                previews.forget(about)
-
-        def done(_: None) -> None:
-            self.thumbnails.forget(f"{about.fingerprint}+")
-            self.reload()
-
-        self._background.run(work, done, self._warn)
-
-    # ---- versions
+    # ---- bringing in
 
     @Slot(object)
     def _ask_version(self, item: Listed) -> None:
@@ -357,54 +346,6 @@ class ModelsWorkspace(Workspace):
             chosen, _ = QFileDialog.getOpenFileName(self, f"Newer version of {item.name}", "", MODEL_FILTER)
         if chosen:
             self.importer.look([Path(chosen)], item)
-
-    @Slot(object, int)
-    def roll_back(self, item: Listed, number: int) -> None:
-        def done(history: History) -> None:
-            self._say("success", f"Version {history.current} of “{item.name}” is in force.")
-            self._wanted = history.path
-            self.reload()
-
-        self._background.run(lambda: self._app.model_library.versions.use(item, number), done, self._warn)
-
-    @Slot(object, int, str)
-    def _write_changelog(self, item: Listed, number: int, text: str) -> None:
-        self._background.run(lambda: self._app.model_library.versions.note(item, number, text), None, self._warn)
-
-    # ---- removing
-
-    @Slot(object)
-    def remove(self, item: Listed) -> None:
-        """Move a model to the trash, with a message that brings it back."""
-        row = self.cards.row_of(item.path)
-
-        def done(trashed: Trashed) -> None:
-            self._trashed.append(trashed)
-            undo = Action("models.undo_remove", "Undo")
-            self._app.notifications.post("info", f"“{item.name}” was moved to the trash.", undo)
-            neighbour = self.cards.item(row + 1) or self.cards.item(row - 1)
-            self._wanted = neighbour.path if neighbour is not None else None
-            self.details.show_item(None)
-            self.reload()
-
-        self.details.keep_note()
-        self._background.run(lambda: self._app.model_library.remove(item), done, self._warn)
-
-    @Slot()
-    def undo_remove(self) -> None:
-        """Bring back what was removed last."""
-        if not self._trashed:
-            self._say("info", "Nothing was moved to the trash since the studio started.")
-            return
-        trashed = self._trashed.pop()
-
-        def done(path: Path) -> None:
-            self._wanted = path
-            self.reload()
-
-        self._background.run(lambda: self._app.model_library.restore(trashed), done, self._warn)
-
-    # ---- bringing in
 
     @Slot()
     def ask_files(self) -> None:
@@ -500,11 +441,6 @@ class ModelsWorkspace(Workspace):
         elif key == "models.folders":
             self._later(None)
 
-    @Slot(str)
-    def _copy(self, text: str) -> None:
-        QGuiApplication.clipboard().setText(text)
-        self._say("info", "Copied.")
-
     @Slot(str, str)
     def _say(self, level: Any, sentence: str) -> None:
         self._app.notifications.post(level, sentence)
@@ -513,6 +449,29 @@ class ModelsWorkspace(Workspace):
         self._say("warning", sentence)
 
     # ---- Workspace
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit()
+
+    @Slot()
+    def _close_shelves(self) -> None:
+        self.shelves_button.setChecked(False)
+
+    @Slot()
+    def _fit(self) -> None:
+        """Where there is no room for three columns, buttons bring the shelves and the details."""
+        self.setMinimumWidth(theme.px(340))  # else the columns that are shown now would keep the window wide
+        room, middle = self.width(), theme.px(300)
+        both = room >= self.side.width() + self.details.width() + middle
+        one = both or room >= self.side.width() + middle
+        alone = not both and self.details_button.isChecked()
+        self.details_button.setVisible(not both)
+        self.shelves_button.setVisible(not one)
+        self.details.setVisible(both or alone)
+        self._right_head.setVisible(alone)
+        self.side.setVisible(not alone and (one or self.shelves_button.isChecked()))
+        self._middle.setVisible(not alone and (one or not self.side.isVisibleTo(self)))
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)

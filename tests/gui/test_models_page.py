@@ -1,0 +1,394 @@
+"""The Models page as a person meets it: searching, marking, noting, importing, going back, removing, fetching."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QMimeData, QPointF, QRectF, Qt, QUrl
+from PySide6.QtGui import QDropEvent, QGuiApplication
+from PySide6.QtWidgets import QAbstractButton, QComboBox, QLineEdit, QListView, QPlainTextEdit, QWidget
+from pytestqt.qtbot import QtBot
+
+from engine.contracts.references import ModelRef
+from studio_app.models.library import Listed
+from tests.benchmarks.model_index import make_files
+from tests.benchmarks.tiny_models import STARTER
+from tests.gui.create_room import click, press, until, write
+from tests.gui.models_room import fill, lora, models_page, picture
+from tests.unit.download_room import HOST, House, open_house
+from ui.models.cards_model import Filter
+from ui.models.cards_view import GAP
+from ui.models.incoming import Rate
+from ui.models.workspace import ModelsWorkspace
+
+
+@pytest.fixture
+def page(tmp_path: Path, qtbot: QtBot) -> Iterator[ModelsWorkspace]:
+    """A page over nine files."""
+    models = tmp_path / "data" / "models"
+    models.mkdir(parents=True)
+    fill(models)
+    with models_page(tmp_path / "data", qtbot) as made:
+        until(qtbot, lambda: made.cards.rowCount() == 9)
+        yield made
+
+
+@pytest.fixture
+def empty_page(tmp_path: Path, qtbot: QtBot) -> Iterator[ModelsWorkspace]:
+    with models_page(tmp_path / "data", qtbot) as made:
+        until(qtbot, lambda: made._stack.currentWidget() is made.empty and made.side._folders.count() == 1)
+        yield made
+
+
+@pytest.fixture
+def house() -> Iterator[House]:
+    with open_house() as made:
+        yield made
+
+
+def names(page: ModelsWorkspace) -> list[str]:
+    items = [page.cards.item(row) for row in range(page.cards.rowCount())]
+    return [item.name for item in items if item is not None]
+
+
+def shown(page: ModelsWorkspace) -> Listed:
+    assert page.details.item is not None
+    return page.details.item
+
+
+def choose(page: ModelsWorkspace, qtbot: QtBot, name: str) -> Listed:
+    """Click a card and wait for everything known of it."""
+    row = names(page).index(name)
+    page.grid.scrollTo(page.cards.index(row))
+    click(page.grid.viewport(), place=page.grid.visualRect(page.cards.index(row)).center())
+    until(qtbot, lambda: page.details.item is not None and page.details.item.name == name)
+    return shown(page)
+
+
+def drop(page: QWidget, *paths: Path) -> None:
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+    event = QDropEvent(
+        QPointF(50, 50), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, Qt.KeyboardModifier(0)
+    )
+    page.dropEvent(event)
+
+
+# --- finding
+
+
+def test_shelves_search_and_bases_show_what_fits(page: ModelsWorkspace, qtbot: QtBot) -> None:
+    shelves = [page.side.shelves.item(row).text() for row in range(page.side.shelves.count())]
+    assert shelves == ["All models", "Favourites", "LoRAs", "VAEs", "Upscalers", "Refused"]
+    write(page.side.search, "XUAN")  # a trigger word
+    assert names(page) == ["ink wash landscapes"]
+    assert page.heading.text() == "1 of 9 models"
+    page.side.search.clear()
+    page.side.shelves.setFocus()
+    press(page.side.shelves, Qt.Key.Key_Down)
+    press(page.side.shelves, Qt.Key.Key_Down)
+    assert len(names(page)) == 6
+    bases = [page.side.base.itemText(row) for row in range(page.side.base.count())]
+    assert bases == ["All", "SD 1.5", "SDXL", "SD 2"]
+    page.side.base.setFocus()
+    press(page.side.base, Qt.Key.Key_Down)
+    press(page.side.base, Qt.Key.Key_Down)
+    assert names(page) == ["ink wash landscapes", "isometric rooms"]
+    write(page.side.search, "nothing of the kind")
+    assert page._stack.currentWidget() is page.nothing
+    click(page.nothing.button)
+    assert len(names(page)) == 9
+
+
+def test_every_control_has_a_name_and_no_card_is_silent(page: ModelsWorkspace, qtbot: QtBot) -> None:
+    choose(page, qtbot, "paper cut")
+    controls: list[QWidget] = []
+    for kind in (QAbstractButton, QComboBox, QLineEdit, QPlainTextEdit, QListView):
+        controls += [w for w in page.findChildren(kind) if w.isVisible() and w.objectName() != "qt_scrollarea_viewport"]
+    inner = ("_q_qlineeditclearaction",)
+    for control in (c for c in controls if c.objectName() not in inner and not isinstance(c.parent(), QLineEdit)):
+        assert control.accessibleName(), control
+        assert control.focusPolicy() & Qt.FocusPolicy.TabFocus, control.accessibleName()
+    said = page.cards.index(names(page).index("paper cut")).data(Qt.ItemDataRole.AccessibleTextRole)
+    assert said == "paper cut: LoRA · SD 1.5, fp16 · 145 KB · cc-by-4.0."
+    refused = page.cards.index(names(page).index("evil")).data(Qt.ItemDataRole.AccessibleTextRole)
+    assert "os.system" in refused
+
+
+def test_ten_thousand_cards_are_laid_out_by_need(tmp_path: Path, qtbot: QtBot) -> None:
+    """The list is made on a worker, the cards are painted when they come into view: no card has a widget."""
+    make_files(tmp_path / "data" / "models", 2000)
+    with models_page(tmp_path / "data", qtbot, started=False) as page:
+        until(qtbot, lambda: page.cards.rowCount() == 2000, 60)
+        painted: list[int] = []
+        real = page.grid.cards._paint_words
+        page.grid.cards._paint_words = lambda *parts: (painted.append(1), real(*parts))  # type: ignore[assignment]
+        page.grid.scrollToBottom()
+        page.grid.viewport().repaint()
+        assert 0 < len(painted) < 60
+        assert len(page.grid.findChildren(QWidget)) < 10
+        write(page.side.search, "style 1999")
+        assert names(page) == ["lora-01999"]
+
+
+# --- one model
+
+
+def test_a_card_tells_everything_about_its_model(page: ModelsWorkspace, qtbot: QtBot) -> None:
+    choose(page, qtbot, "paper cut")
+    until(qtbot, lambda: not page.details.picture._pixmap.isNull())
+    assert page.details.words.text() == "LoRA for SD 1.5 (kohya, fp16)"
+    said = [label.accessibleName() for label in page.details.findChildren(QWidget)]
+    assert "Licence: cc-by-4.0" in said
+    assert "Base: SD 1.5" in said
+    copies = [page.details.copies.itemAt(i).widget() for i in range(page.details.copies.count())]
+    click(copies[1])
+    assert shown(page).name == "paper cut copy"
+
+    def words() -> list[QAbstractButton]:
+        return [button for button in page.details._triggers.findChildren(QAbstractButton) if button.isVisible()]
+
+    until(qtbot, lambda: [button.text() for button in words()] == ["papercut style", "layered", "Copy all"])
+    click(words()[2])
+    assert QGuiApplication.clipboard().text() == "papercut style, layered"
+
+
+def test_tags_notes_and_stars_are_kept(page: ModelsWorkspace, qtbot: QtBot) -> None:
+    library = page._app.model_library
+    choose(page, qtbot, "isometric rooms")
+    page.details.tags.setFocus()
+    write(page.details.tags, "rooms,  small  rooms ,")
+    press(page.details.tags, Qt.Key.Key_Return)
+    until(qtbot, lambda: library.find("isometric rooms").note.tags == ("rooms", "small rooms"))
+    page.details.note.setFocus()
+    write(page.details.note, "at 0.8")
+    choose(page, qtbot, "soft film portrait")  # leaving keeps what was written
+    until(qtbot, lambda: library.find("isometric rooms").note.text == "at 0.8")
+    until(qtbot, lambda: "soft film portrait" in names(page))
+    page.grid.setFocus()
+    press(page.grid, Qt.Key.Key_F)
+    until(qtbot, lambda: names(page)[0] == "soft film portrait")
+    assert page.cards.counts()["favourites"] == 1
+    index = page.cards.index(names(page).index("paper cut"))
+    page.grid.scrollTo(index)
+    frame = QRectF(page.grid.visualRect(index)).adjusted(GAP / 2, GAP / 2, -GAP / 2, -GAP / 2)
+    star = page.grid.cards.star_rect(frame).center()
+    click(page.grid.viewport(), place=star)
+    until(qtbot, lambda: names(page)[:2] == ["paper cut", "paper cut copy"])  # equal content, equal marks
+
+
+def test_a_preview_is_chosen_by_dropping_a_picture(page: ModelsWorkspace, qtbot: QtBot, tmp_path: Path) -> None:
+    item = choose(page, qtbot, "isometric rooms")
+    assert item.file is not None
+    drop(page.details.picture, picture(tmp_path / "room.png", 7))
+    until(qtbot, lambda: item.file is not None and item.file.fingerprint in page.cards.chosen_pictures)
+    until(qtbot, lambda: not page.details.picture._pixmap.isNull())
+    assert not (item.path.parent / "isometric rooms.preview.png").exists()  # the model's folder stays as it was
+    page.acts.set_picture(item, "none")
+    until(qtbot, lambda: not page.cards.chosen_pictures)
+
+
+def test_using_a_model_tells_create(page: ModelsWorkspace, qtbot: QtBot, tmp_path: Path) -> None:
+    choose(page, qtbot, "ink wash landscapes")
+    with qtbot.waitSignal(page.words_wanted) as said:
+        click(page.details.use)
+    assert said.args == ["<lora:ink wash landscapes:1>, ink wash, xuan paper"]
+    index = page.cards.index(names(page).index("4x crisp"))
+    assert page.cards.mimeData([index]).text() == "4x crisp.safetensors"
+    drop(page, STARTER)
+    until(qtbot, lambda: page.arrivals._rows)
+    click(page.arrivals.go)
+    until(qtbot, lambda: "starter_model" in names(page), 60)
+    until(qtbot, lambda: shown(page).name == "starter_model" and page.details.use.isVisible())
+    with qtbot.waitSignal(page.model_wanted) as chosen:
+        click(page.details.use)
+    assert chosen.args is not None
+    assert isinstance(chosen.args[0], ModelRef)
+
+
+def test_a_removed_model_comes_back(page: ModelsWorkspace, qtbot: QtBot) -> None:
+    item = choose(page, qtbot, "paper cut")
+    press(page.grid, Qt.Key.Key_Delete)
+    until(qtbot, lambda: "paper cut" not in names(page))
+    assert not item.path.exists()
+    message = page._app.notifications.recent()[-1]
+    assert message.action is not None
+    page._app.commands.run(message.action.command)
+    until(qtbot, lambda: "paper cut" in names(page))
+    assert item.path.exists()
+    until(qtbot, lambda: shown(page).path == item.path)
+
+
+# --- versions
+
+
+def test_an_import_becomes_a_version_and_the_old_one_comes_back(
+    page: ModelsWorkspace, qtbot: QtBot, tmp_path: Path
+) -> None:
+    new = lora(tmp_path / "in" / "paper cut.safetensors", words="papercut two")
+    drop(page, new)
+    until(qtbot, lambda: page.arrivals._rows)
+    assert page.arrivals.title.text() == "1 new model"
+    version = page.arrivals._rows[0].as_version
+    assert version is not None
+    assert version.isChecked()
+    assert version.text() == "New version of “paper cut”"
+    click(page.arrivals.go)
+    until(qtbot, lambda: len(page.details.versions.rows) == 2)
+    assert shown(page).path.read_bytes() == new.read_bytes()
+    newest = page.details.versions.rows[0]
+    newest.note.setFocus()
+    write(newest.note, "softer")
+    press(newest.note, Qt.Key.Key_Return)
+    page.grid.setFocus()
+    old = page.details.versions.rows[1].use
+    page.details._area.ensureWidgetVisible(old)
+    click(old)
+    until(qtbot, lambda: shown(page).path.read_bytes() != new.read_bytes())
+    history = page._app.model_library.versions.of(page._app.model_library.find(str(shown(page).path)))
+    assert history is not None
+    assert (history.current, [v.note for v in history.versions]) == (1, ["", "softer"])
+
+
+# --- bringing in
+
+
+def test_what_is_dropped_is_told_before_it_is_imported(page: ModelsWorkspace, qtbot: QtBot, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    lora(folder / "new one.safetensors", 2048, words="n", licence="cc0")
+    (folder / "again.safetensors").write_bytes((page._app.paths.models / "loras/paper cut.safetensors").read_bytes())
+    (folder / "evil.ckpt").write_bytes((page._app.paths.models / "evil.ckpt").read_bytes())
+    drop(page, folder)
+    until(qtbot, lambda: page.arrivals._rows)
+    assert page.arrivals.title.text() == "1 new model, 1 that you have, 1 refused"
+    said = [row.accessibleName() for row in page.arrivals._rows]
+    assert "Licence: cc0." in said[0]
+    assert "You have it already" in said[1]
+    assert "os.system" in said[2]
+    assert page.arrivals.go.text() == "Import"
+    again = page.arrivals._rows[1].copy_too
+    assert again is not None
+    click(again)
+    assert page.arrivals.go.text() == "Import 2"
+    click(again)
+    click(page.arrivals.go)
+    until(qtbot, lambda: "new one" in names(page))
+    until(qtbot, lambda: shown(page).name == "new one")
+    assert len(names(page)) == 10
+    assert not page.arrivals.isVisible()
+
+
+def test_a_dropped_file_that_is_refused_changes_nothing(
+    empty_page: ModelsWorkspace, qtbot: QtBot, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.safetensors").write_bytes(b"\xff" * 20)
+    drop(empty_page, tmp_path / "bad.safetensors")
+    until(qtbot, lambda: empty_page.arrivals._rows)
+    assert not empty_page.arrivals.go.isVisible()
+    click(empty_page.arrivals.cancel)
+    assert not empty_page.arrivals.isVisible()
+    assert list(empty_page._app.paths.models.rglob("*.safetensors")) == []
+
+
+def test_folders_are_added_and_taken_out(empty_page: ModelsWorkspace, qtbot: QtBot, tmp_path: Path) -> None:
+    comfy = tmp_path / "ComfyUI"
+    lora(comfy / "models" / "loras" / "theirs.safetensors")
+    (comfy / "models" / "checkpoints").mkdir()
+    empty_page.add_folder(str(comfy))
+    until(qtbot, lambda: names(empty_page) == ["theirs"])
+    until(qtbot, lambda: empty_page.side._folders.count() == 2)
+    row = empty_page.side._folders.itemAt(1).widget()
+    click(row.button)
+    until(qtbot, lambda: names(empty_page) == [])
+    assert (comfy / "models" / "loras" / "theirs.safetensors").exists()
+    assert empty_page._app.settings.get("models.folders") == []
+
+
+# --- by address
+
+
+def test_a_model_is_fetched_by_its_address(
+    empty_page: ModelsWorkspace, qtbot: QtBot, tmp_path: Path, house: House
+) -> None:
+    page = empty_page
+    page._app.settings.set("network.trusted_hosts", [HOST])
+    body = house.files["/style.safetensors"] = lora(tmp_path / "style.safetensors").read_bytes()
+    house.cut_after = 60_000
+    page.downloads.field.setFocus()
+    write(page.downloads.field, house.url("/style.safetensors"))
+    press(page.downloads.field, Qt.Key.Key_Return)
+    until(qtbot, lambda: [r.download.state for r in page.downloads._rows.values()] == ["failed"])
+    (row,) = page.downloads._rows.values()
+    assert row.why.isVisible()
+    assert "58.6 KB of 145 KB are here" in row.words.text()
+    house.cut_after = None
+    assert row.main.text() == "Go on"
+    click(row.main)
+    until(qtbot, lambda: names(page) == ["style"])
+    assert house.asked[-1][2]["Range"] == "bytes=60000-"
+    assert (page._app.paths.models / "loras" / "style.safetensors").read_bytes() == body
+    until(qtbot, lambda: page.details.item is not None)
+    assert shown(page).note.source == house.url("/style.safetensors")
+
+
+def test_unfinished_downloads_of_an_earlier_day_are_listed_and_forgotten(tmp_path: Path, qtbot: QtBot) -> None:
+    incoming = tmp_path / "data" / "models" / ".incoming"
+    incoming.mkdir(parents=True)
+    key = "0123456789abcdef"
+    (incoming / f"{key}.part").write_bytes(b"x" * 1000)
+    (incoming / f"{key}.json").write_text(
+        '{"page": "https://a.example/m.safetensors", "url": "https://a.example/m.safetensors",'
+        ' "name": "m.safetensors", "size": 4000, "sha256": "", "etag": ""}'
+    )
+    with models_page(tmp_path / "data", qtbot) as page:
+        until(qtbot, lambda: page.downloads._rows)
+        (row,) = page.downloads._rows.values()
+        assert (row.name.text(), row.bar.value()) == ("m.safetensors", 250)
+        click(row.cross)
+        until(qtbot, lambda: not list(incoming.iterdir()))
+        assert not page.downloads.list.isVisible()
+
+
+def test_offline_nothing_is_fetched_and_it_says_so(empty_page: ModelsWorkspace, qtbot: QtBot, house: House) -> None:
+    page = empty_page
+    page._app.settings.set("network.offline", True)
+    until(qtbot, lambda: page.downloads.offline.isVisible())
+    write(page.downloads.field, house.url("/style.safetensors"))
+    press(page.downloads.field, Qt.Key.Key_Return)
+    assert not page.downloads.fetch.isEnabled()
+    assert house.asked == []
+    click(page.downloads.online)
+    until(qtbot, lambda: page.downloads.fetch.isEnabled())
+    assert page._app.settings.get("network.offline") is False
+
+
+def test_speed_is_that_of_the_last_seconds() -> None:
+    rate = Rate()
+    assert rate.add(0, 0.0) == 0
+    assert rate.add(1000, 1.0) == 1000
+    for second in range(2, 30):
+        speed = rate.add(1000 + 500 * (second - 1), float(second))
+    assert speed == 500
+
+
+def test_a_narrow_window_keeps_everything_in_reach(page: ModelsWorkspace, qtbot: QtBot) -> None:
+    choose(page, qtbot, "paper cut")
+    page.resize(700, 700)
+    assert not page.details.isVisible()
+    click(page.details_button)
+    assert page.details.isVisible()
+    assert not page.grid.isVisible()
+    click(page.back)
+    assert page.grid.isVisible()
+    page.resize(420, 700)
+    assert not page.side.isVisible()
+    click(page.shelves_button)
+    assert page.side.isVisible()
+    click(page.side.shelves.viewport(), place=page.side.shelves.visualItemRect(page.side.shelves.item(2)).center())
+    assert page.grid.isVisible()
+    assert page.cards.filter == Filter(kind="lora")
+    page.resize(1300, 800)
+    assert page.side.isVisible()
+    assert page.details.isVisible()
