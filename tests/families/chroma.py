@@ -20,7 +20,6 @@ def tiny(folder: Path) -> Path:
     """A tiny Chroma in diffusers' layout."""
     from diffusers import ChromaTransformer2DModel
 
-    torch.manual_seed(0)
     room.write_t5(folder / "text_encoder", room.write_t5_tokenizer(folder / "tokenizer"), WIDTH)
     room.write_autoencoder(folder / "vae", channels=16, **AUTOENCODER)
     transformer = ChromaTransformer2DModel(

@@ -19,9 +19,9 @@ GUIDANCE = 4.0
 def tiny(folder: Path) -> Path:
     """A tiny dev beside a schnell, a Fill and a Depth of the same parts, and three ControlNets."""
     write(folder)
-    _write_controlnet(folder / "nets" / "plain", seed=3)
-    _write_controlnet(folder / "nets" / "union", seed=4, num_mode=5)
-    _write_controlnet(folder / "nets" / "pixels", seed=5, conditioning_embedding_channels=16, patch_size=2)
+    _write_controlnet(folder / "nets" / "plain")
+    _write_controlnet(folder / "nets" / "union", num_mode=5)
+    _write_controlnet(folder / "nets" / "pixels", conditioning_embedding_channels=16, patch_size=2)
     write(folder.parent / f"{folder.name}-schnell", guidance=False, shifted=False)
     write(folder.parent / f"{folder.name}-fill", channels=64 * 6)
     write(folder.parent / f"{folder.name}-depth", channels=64 * 2)
@@ -32,7 +32,6 @@ def write(folder: Path, *, guidance: bool = True, shifted: bool = True, channels
     """One tiny Flux in diffusers' layout."""
     from diffusers import FluxTransformer2DModel
 
-    torch.manual_seed(0)
     room.write_clip(folder / "text_encoder", room.write_clip_tokenizer(folder / "tokenizer"), WIDTH)
     room.write_t5(folder / "text_encoder_2", room.write_t5_tokenizer(folder / "tokenizer_2"), WIDTH)
     room.write_autoencoder(folder / "vae", channels=16, **AUTOENCODER)
@@ -56,10 +55,9 @@ def _shape() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _write_controlnet(folder: Path, seed: int, **more: Any) -> None:
+def _write_controlnet(folder: Path, **more: Any) -> None:
     from diffusers import FluxControlNetModel
 
-    torch.manual_seed(seed)
     made = FluxControlNetModel(in_channels=64, guidance_embeds=True, **{**_shape(), "num_layers": 1}, **more)
     room.lively(made).save_pretrained(folder)
 

@@ -41,6 +41,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
     made: Path = flux.tiny(tmp_path_factory.mktemp("flux"))
     return made
 
@@ -243,6 +244,21 @@ def test_a_grey_mask_lets_places_join_later_and_black_stays(dev: room.Tiny) -> N
     changed = (found - latent.samples).abs().mean(dim=(0, 1, 2))
     assert torch.equal(found[..., :2], latent.samples[..., :2])
     assert 0 < float(changed[2:6].mean()) < float(changed[6:].mean())
+
+
+def test_a_mask_of_one_grey_is_between_the_picture_and_a_new_one(dev: room.Tiny) -> None:
+    """Differential diffusion: 0 leaves every bit, 1 is the run without a mask, and the lighter the more changes."""
+    latent, model = encoded(dev), differential_diffusion(dev.ctx, dev.handles()[0])
+
+    def made(value: float) -> torch.Tensor:
+        mask = np.full((1, EDGE, EDGE), value, np.float32)
+        return sampled(dev, latent=set_noise_mask(dev.ctx, latent, mask), model=model, steps=8)
+
+    greys = [made(value) for value in (0.0, 0.3, 0.6, 1.0)]
+    assert torch.equal(greys[0], latent.samples)
+    assert torch.equal(greys[-1], sampled(dev, latent=latent, steps=8))
+    changes = [float((grey - latent.samples).abs().mean()) for grey in greys]
+    assert changes == sorted(set(changes))
 
 
 @pytest.mark.parametrize("patch", [cfg_zero_star, rescale_cfg])

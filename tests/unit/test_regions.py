@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,16 @@ from engine.contracts.references import ModelRef
 from engine.control.regions import attention_mask, covered_tokens, feathered, rectangle
 from engine.families.entities import entity_words
 from engine.graph.values import ConditioningEntry, Control, ControlHandle
+from engine.nodes.condition.inpaint import inpaint_model
 from engine.nodes.condition.region import entity, region
+from engine.nodes.condition.text import encode_text
 from engine.nodes.control.reference import reference_only
 from engine.nodes.latent.empty import empty
 from engine.nodes.sample.k_sampler import k_sampler
 from engine.sampling.guidance import region_weight
 from tests.benchmarks.tiny_models import write_tiny_sd15
+from tests.families import room as families
+from tests.families import sdxl
 from tests.unit.sampling_room import Recorder, handles
 
 CTX: Any = None
@@ -72,9 +77,10 @@ def test_a_region_fades_and_has_the_shape_it_was_painted_in() -> None:
     painted = np.zeros((1, 64, 64), np.float32)
     painted[:, :, 32:] = 1
     soft = region(CTX, prompt(0), prompt(1), mask=painted, base=0.0, feather=16)
-    np.testing.assert_allclose(soft[0].mask + soft[1].mask, 1, atol=1e-6)
-    assert 0.4 < soft[1].mask[32, 31] < 0.6
-    assert soft[1].mask[32, 4] < 0.01
+    outside, inside = (np.asarray(entry.mask) for entry in soft)
+    np.testing.assert_allclose(outside + inside, 1, atol=1e-6)
+    assert 0.4 < inside[32, 31] < 0.6
+    assert inside[32, 4] < 0.01
     assert np.array_equal(feathered(painted[0], 0), painted[0])
     assert rectangle(0.25, 0, 0.5, 1, edge=8)[0].tolist() == [0, 0, 1, 1, 1, 1, 0, 0]
     with pytest.raises(InvalidRequest, match="the region is empty"):
@@ -163,6 +169,38 @@ def test_a_reference_is_looked_at_and_leaves_no_trace(room: Any) -> None:
         assert torch.equal(sampled(room, reference_only(room, model, latents[0], **off)), plain)
     loose = sampled(room, reference_only(room, model, latents[0], fidelity=0.0))
     assert not torch.equal(loose, looked[0])
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("channels", [4, 9])
+def test_models_of_sdxl_look_at_a_reference_too(tmp_path: Path, channels: int) -> None:
+    """With 9 channels the reference is seen under the same mask and kept picture as the picture is."""
+    torch.manual_seed(0)
+    folder = sdxl.write(tmp_path, channels)
+    tiny = families.Tiny(folder, "sdxl")
+    model, clip, vae = tiny.handles()
+    positive, negative = (encode_text(tiny.ctx, clip, text) for text in (families.PROMPT, families.NEGATIVE))
+    latent = empty(tiny.ctx, 64, 64)
+    if channels == 9:
+        picture, mask = families.picture(), families.mask()
+        positive, negative, latent = inpaint_model(tiny.ctx, positive, negative, vae, picture, mask)
+
+    def made(reference: torch.Tensor | None, **more: float) -> torch.Tensor:
+        looking = model
+        if reference is not None:
+            seen = replace(empty(tiny.ctx, 64, 64), samples=reference)
+            looking = reference_only(tiny.ctx, model, seen, **more)
+        found: torch.Tensor = k_sampler(tiny.ctx, looking, positive, negative, latent, **SETTINGS).samples
+        return found
+
+    plain, one, two = made(None), *(torch.randn(1, 4, 8, 8) for _ in range(2))
+    looked = made(one)
+    assert bool(torch.isfinite(looked).all())
+    assert float((looked - plain).abs().max()) > 1e-4
+    assert float((looked - made(two)).abs().max()) > 1e-4
+    assert torch.equal(made(one, start=0.99), plain)
+    assert torch.equal(made(None), plain)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
