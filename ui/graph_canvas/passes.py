@@ -28,6 +28,7 @@ READABLE = 0.3  # below it a title would be smaller than 5 pixels
 FRESH_PICTURES = 4  # new node pictures in one frame while zooming; the others come when it rests
 FRESH_PIXELS = 600_000  # and no more than these many pixels of them
 STRIP = 64  # pixels: of an area thinner than this only parts of wires are painted
+LAYER_MARGIN = 96  # pixels around the window that the picture under the nodes has more, for pans
 DOTS = 40.0  # scene pixels between the dots of the ground
 Band = Literal["near", "middle", "far"]
 
@@ -55,10 +56,13 @@ class FramePainter:
         )
         self._dots: tuple[float, QPolygonF] = (0.0, QPolygonF())
         self._small_font = QFont()
+        self._under_key: tuple[object, ...] = ()
+        self._under: tuple[QPointF, QPixmap] | None = None
         self.refresh()
 
     def refresh(self) -> None:
         """After a change of theme."""
+        self._under_key, self._under = (), None
         self.nodes.refresh()
         self.pictures.clear()
         self._sprites.clear()
@@ -74,13 +78,16 @@ class FramePainter:
         scale = transform.m11()
         band = band_of(scale)
         painter.setWorldTransform(transform)
-        if band == "near":
-            self._ground(painter, transform, area, scale)
-        paint_frames(painter, self.scene.document.groups, area, scale, self.nodes)
+        if band != "near":
+            self._under_key, self._under = (), None
+            paint_frames(painter, self.scene.document.groups, area, scale, self.nodes)
+        elif moving or not self._from_layer(painter, transform, area, ratio):
+            self._below_nodes(painter, transform, area)
         if band == "far":
             self._paint_far(painter, area, scale)
             return False
-        self._wires(painter, area, scale)
+        if band == "middle":
+            self._wires(painter, area, scale)
         items = self.scene.nodes_in(area)
         if band == "middle":
             self._paint_middle(painter, items, transform, scale, ratio)
@@ -91,7 +98,57 @@ class FramePainter:
         """A zoom has ended: pictures of other scales will not be seen again."""
         self.pictures.keep_only(scale, ratio)
 
-    # ---- ground and wires
+    # ---- what lies under the nodes: ground, frames and wires
+
+    def _below_nodes(self, painter: QPainter, transform: QTransform, area: QRectF) -> None:
+        scale = transform.m11()
+        self._ground(painter, transform, area, scale)
+        paint_frames(painter, self.scene.document.groups, area, scale, self.nodes)
+        self._wires(painter, area, scale)
+
+    def _from_layer(self, painter: QPainter, transform: QTransform, area: QRectF, ratio: float) -> bool:
+        """Paint what lies under the nodes from a picture of it, a little larger than the window, that is kept while
+        nothing of it changes: smooth wires cost more than all else in a frame. False when something did change since
+        the last frame; a drag would make the picture anew each time and is faster without."""
+        scene, scale, dx, dy = self.scene, transform.m11(), transform.dx(), transform.dy()
+        key = (
+            scene.table.revision, scene.revision, scene.document.groups, scale, ratio, self.faded, self.hidden_wire,
+            self.lit_wire, frozenset(scene.selected), round(dx % 1.0, 3), round(dy % 1.0, 3),
+        )  # fmt: skip
+        if key != self._under_key:
+            self._under_key, self._under = key, None
+            return False
+        seen = transform.mapRect(area)
+        if self._under is None or not self._layer_box(transform, ratio).contains(seen):
+            self._under = self._layer(painter, transform, ratio)
+        corner, picture = self._under
+        painter.setWorldTransform(_PLAIN)
+        painter.drawPixmap(QPointF(_whole(corner.x() + dx, ratio), _whole(corner.y() + dy, ratio)), picture)
+        painter.setWorldTransform(transform)
+        return True
+
+    def _layer_box(self, transform: QTransform, ratio: float) -> QRectF:
+        """Where the kept picture lies in the window now."""
+        assert self._under is not None
+        corner, picture = self._under
+        return QRectF(
+            corner.x() + transform.dx(), corner.y() + transform.dy(),
+            picture.width() / ratio, picture.height() / ratio,
+        )  # fmt: skip
+
+    def _layer(self, painter: QPainter, transform: QTransform, ratio: float) -> tuple[QPointF, QPixmap]:
+        """(its corner in pixels of the scene, the picture) for the window as it stands and a margin around it."""
+        window = painter.device()
+        width, height = window.width() + 2 * LAYER_MARGIN, window.height() + 2 * LAYER_MARGIN
+        picture = QPixmap(round(width * ratio), round(height * ratio))
+        picture.setDevicePixelRatio(ratio)
+        picture.fill(self.ground)
+        moved = transform * QTransform.fromTranslate(LAYER_MARGIN, LAYER_MARGIN)
+        inner = QPainter(picture)
+        inner.setWorldTransform(moved)
+        self._below_nodes(inner, moved, moved.inverted()[0].mapRect(QRectF(0, 0, width, height)))
+        inner.end()
+        return QPointF(-LAYER_MARGIN - transform.dx(), -LAYER_MARGIN - transform.dy()), picture
 
     def _ground(self, painter: QPainter, transform: QTransform, area: QRectF, scale: float) -> None:
         """Dots, a row at a time from one polygon."""
