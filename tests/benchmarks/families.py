@@ -28,7 +28,7 @@ MARK = "<!-- bench families: {name} {edge} -->"
 CLOSE: Goal = ("<=", 1e-5)
 NO_FARTHER: Goal = ("<=", 1.0)
 ONE_TASK: Goal = ("<=", 1.1)
-MODELS, SEEDS = range(3), range(42, 44)  # of weights, of noise
+MODELS, SEEDS = range(6), range(42, 44)  # of weights, of noise
 
 
 @dataclass(frozen=True)
