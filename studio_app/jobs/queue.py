@@ -153,6 +153,10 @@ class Jobs:
             self._changed.wait_for(lambda: self._is_over(job_id), timeout)
         return self.get(job_id)
 
+    def resolved(self, spec: JobSpec) -> JobSpec:
+        """A spec as a run would see it, its models and files told apart by content. Raises MissingModel."""
+        return resolve(spec, self._models, self._store.blobs)
+
     def failure(self, job_id: str) -> TesseraError:
         """Why a job of this session failed, as the error it was; else what its row says."""
         with self._lock:

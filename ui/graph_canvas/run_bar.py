@@ -7,6 +7,7 @@ from PySide6.QtWidgets import QFrame, QProgressBar, QWidget
 
 from ui import theme
 from ui.widgets.basics import Button, IconButton, Label
+from ui.widgets.inputs import NumberField
 from ui.widgets.layouts import Row
 
 
@@ -26,6 +27,8 @@ class RunBar(QFrame):
         self.redo = IconButton("redo", "Redo", "Do again what was taken back.", shortcut="Ctrl+Shift+Z")
         self.fit = IconButton("maximize", "Show everything", "See the whole workflow.", shortcut="Home")
         self.run = Button("Run", "play", kind="primary", tip="Make what the workflow makes.", shortcut="Ctrl+Return")
+        self.count = NumberField("Times to run", "How often the workflow is queued.", minimum=1, maximum=100, value=1)
+        self.count.setFixedWidth(theme.px(44))
         self.stop = Button("Stop", "circle-stop", tip="Stop at the next step.", shortcut="Esc")
         self.progress = QProgressBar()
         self.progress.setTextVisible(False)
@@ -39,8 +42,13 @@ class RunBar(QFrame):
             widget.setProperty("command", command)
             widget.clicked.connect(self._pressed)  # type: ignore[attr-defined]  # all are buttons
             row.addWidget(widget)
+            if widget is self.run:
+                row.addWidget(self.count)
         row.addWidget(self.progress)
         row.addWidget(self.words)
+        self.fits = Label("", "muted")
+        self.fits.hide()
+        row.addWidget(self.fits)
         self.show_idle()
         self._rescale()
         theme.notifier.changed.connect(self._rescale)
@@ -60,13 +68,23 @@ class RunBar(QFrame):
             widget.hide()
         self.adjustSize()
 
-    def show_running(self, done: int, planned: int, title: str, waiting: int) -> None:
-        """`waiting`: jobs of this workflow that are queued behind the one that runs."""
+    def show_plan(self, words: str, whole: str, *, fits: bool = True) -> None:
+        """How the samplers fit into memory: a few words, and all of it on hover; "" for nothing to say."""
+        self.fits.setText(words)
+        self.fits.set_role("muted" if fits else "warning")
+        self.fits.setToolTip(whole)
+        self.fits.setAccessibleDescription(whole)
+        self.fits.setVisible(bool(words))
+        self.adjustSize()
+
+    def show_running(self, done: int, planned: int, title: str, waiting: int, left: str = "") -> None:
+        """`waiting`: jobs of this workflow that are queued behind the one that runs; `left`: time in words."""
         self.stop.show()
         self.progress.show()
         self.progress.setRange(0, planned)
         self.progress.setValue(done)
         more = f", {waiting} more queued" if waiting else ""
-        self.words.setText(f"{title or 'Waiting'}{more}")
+        time = f", {left}" if left else ""
+        self.words.setText(f"{title or 'Waiting'}{time}{more}")
         self.words.show()
         self.adjustSize()

@@ -6,17 +6,23 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtGui import QImage
 
-from engine.contracts.errors import TesseraError
+from engine.contracts.errors import InvalidWorkflow, TesseraError
 from engine.contracts.job_events import JobEvent
 from engine.contracts.job_spec import JobSpec
+from studio_app import looking
 from studio_app.application import Application
+from studio_app.jobs.eta import time_words
 from ui.bridge.bridge import Bridge
 from ui.graph_canvas.canvas import Canvas
+from ui.graph_canvas.geometry import shows_preview
 from ui.graph_canvas.states import NodeState
 
 if TYPE_CHECKING:
-    from PySide6.QtGui import QImage
+    from studio_app.looking import Seen
+
+MOST_RUNS = 100
 
 
 class Runs(QObject):
@@ -31,12 +37,16 @@ class Runs(QObject):
         self._jobs: dict[str, Canvas] = {}
         self._running: dict[str, str] = {}  # job → the node that runs
         self._counts: dict[str, tuple[int, int]] = {}  # job → nodes done, nodes planned
+        self.previews = True  # whether nodes show what they made
         bridge.job_event.connect(self._on_event)
 
     # ---- asking
 
     def run(self, canvas: Canvas, targets: Iterable[str] = ()) -> str:
-        """Queue the workflow (only what `targets` need, where given); returns the job's id, "" when it can't be."""
+        """Queue the workflow (only what `targets` need, where given); returns the job's id, "" when it can't be.
+
+        What nothing has changed for since it last ran is not run again.
+        """
         document = canvas.document
         if not document.content.graphs[""].nodes:
             canvas.say("There is nothing to run yet: add nodes first.")
@@ -47,7 +57,8 @@ class Runs(QObject):
         except TesseraError as error:
             canvas.say(str(error))
             return ""
-        canvas.scene.clear_states()
+        if not self.jobs_of(canvas):
+            canvas.scene.clear_states()
         self._jobs[job] = canvas
         self.changed.emit()
         return job
@@ -68,6 +79,16 @@ class Runs(QObject):
             item = canvas.scene.items_by_id.get(self._running.get(job, ""))
             return done, planned, item.title if item is not None else ""
         return 0, 0, ""
+
+    def time_left(self, canvas: Canvas) -> str:
+        """ "about 20 seconds left" of the job in front, "" while nothing is known."""
+        for job in self.jobs_of(canvas)[:1]:
+            try:
+                seconds = self._app.jobs.get(job).seconds_left
+            except TesseraError:
+                return ""
+            return f"{time_words(seconds)} left" if seconds else ""
+        return ""
 
     def forget(self, canvas: Canvas) -> None:
         """The canvas goes; its jobs go on in the queue."""
@@ -98,13 +119,15 @@ class Runs(QObject):
             share = done / total if isinstance(total, (int, float)) and total else -1.0
             scene.set_state(node, NodeState("running", min(1.0, share)))
             frame = self._bridge.preview(event.job)
-            if frame is not None:
+            if frame is not None and self.previews:
                 scene.set_preview(node, frame)
         elif event.kind == "node_finished":
             self._count(event.job)
             scene.set_state(node, NodeState("done", seconds=float(event.data.get("seconds", 0.0))))
+            self.show_made(canvas, node)
         elif event.kind == "node_cached":
             scene.set_state(node, NodeState("cached", text="Nothing it depends on has changed, so it was not run."))
+            self.show_made(canvas, node)
         elif event.kind in {"node_failed", "node_blocked"}:
             self._failed(canvas, node, event)
         elif event.kind == "finished":
@@ -121,7 +144,9 @@ class Runs(QObject):
             return
         cause, hint = str(event.data.get("cause", "it failed")), str(event.data.get("hint", ""))
         text = f"{cause}. {hint}" if hint else cause
-        canvas.scene.set_state(node, NodeState("failed", text=text, input=str(event.data.get("input", ""))))
+        given = event.data.get("inputs")
+        names = list(given) if isinstance(given, dict) else []
+        canvas.scene.set_state(node, NodeState("failed", text=text, input=field_named(cause, names)))
         canvas.say(text)
 
     def _finished(self, canvas: Canvas, event: JobEvent) -> None:
@@ -132,10 +157,74 @@ class Runs(QObject):
         for name, state in list(canvas.scene.states.items()):
             if state.kind in {"waiting", "running"}:
                 canvas.scene.set_state(name, NodeState())
-        if outcome == "failed" and error:
+        if outcome == "failed":
+            self._mark(canvas, event.job)
             canvas.say(error)
         elif outcome == "cancelled":
             canvas.say("Stopped.")
+
+    def _mark(self, canvas: Canvas, job: str) -> None:
+        """Badges on the nodes that a workflow was refused for, each with its field and the remedy."""
+        error = self._app.jobs.failure(job)
+        if not isinstance(error, InvalidWorkflow):
+            return
+        for problem in error.problems:
+            node = outer_node(problem.node)
+            if node in canvas.scene.items_by_id:
+                what = f"{problem.what[:1].upper()}{problem.what[1:]}"
+                text = ". ".join(part.rstrip(".") for part in (what, problem.fix) if part) + "."
+                canvas.scene.set_state(node, NodeState("failed", text=text, input=problem.input))
+
+    # ---- what nodes made
+
+    def show_made(self, canvas: Canvas, node: str) -> None:
+        """The picture or mask that a node of the open level gave, on it."""
+        item = canvas.scene.items_by_id.get(node)
+        if item is None or not self.previews or not shows_preview(item.schema):
+            return
+        name = run_name(canvas, node)
+        for index, output in enumerate(item.schema.outputs):
+            found = looking.flowing(self._app, name, index, output.type, PREVIEW_EDGE) if output.type in SHOWN else None
+            if found is not None and found.picture is not None:
+                canvas.scene.set_preview(node, picture_of(found))
+                return
+        found = looking.made(self._app, name)
+        if found is not None and found.encoded:
+            canvas.scene.set_preview(node, QImage.fromData(found.encoded))
+
+    def show_previews(self, canvases: Iterable[Canvas], shown: bool) -> None:
+        self.previews = shown
+        for canvas in canvases:
+            for node in list(canvas.scene.items_by_id):
+                if shown:
+                    self.show_made(canvas, node)
+                elif node in canvas.scene.previews:
+                    canvas.scene.set_preview(node, None)
+
+
+SHOWN = frozenset({"IMAGE", "MASK"})
+PREVIEW_EDGE = 512
+
+
+def picture_of(found: Seen) -> QImage:
+    """A picture that was seen as a QImage of its own; null where it is none."""
+    if found.picture is None:
+        return QImage()
+    height, width = found.picture.shape[:2]
+    image = QImage(found.picture.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
+    return image.convertToFormat(QImage.Format.Format_RGB32)
+
+
+def field_named(cause: str, names: Iterable[str]) -> str:
+    """The input that a failure's sentence names, "" when it names none or several."""
+    words = set(cause.replace("“", " ").replace("”", " ").replace("'", " ").replace(",", " ").split())
+    found = [name for name in names if name in words]
+    return found[0] if len(found) == 1 else ""
+
+
+def run_name(canvas: Canvas, node: str) -> str:
+    """A node of the open level as runs name it."""
+    return "/".join((*canvas.document.level, node))
 
 
 def outer_node(name: str) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from PySide6.QtCore import QPoint, QPointF, Signal, Slot
-from PySide6.QtGui import QDropEvent, QHideEvent, QResizeEvent, QShowEvent
-from PySide6.QtWidgets import QFileDialog, QMessageBox, QSplitter, QStackedWidget
+from PySide6.QtGui import QDropEvent, QHideEvent, QKeyEvent, QKeySequence, QResizeEvent, QShowEvent
+from PySide6.QtWidgets import QFileDialog, QMessageBox, QSplitter, QStackedWidget, QWidget
 
 from engine.contracts.errors import TesseraError
 from engine.contracts.references import ModelRef
@@ -24,9 +24,10 @@ from ui import theme
 from ui.bridge.bridge import Bridge
 from ui.graph_canvas.acts import Acts
 from ui.graph_canvas.beside import Beside
-from ui.graph_canvas.canvas import Canvas
+from ui.graph_canvas.canvas import Canvas, key_name
 from ui.graph_canvas.finding import Finding
 from ui.graph_canvas.handlers import canvas_handlers
+from ui.graph_canvas.inspecting import Inspecting
 from ui.graph_canvas.menus import menu_at
 from ui.graph_canvas.run_bar import RunBar
 from ui.graph_canvas.runs import Runs
@@ -57,6 +58,7 @@ class GraphWorkspace(Workspace):
         self._app, self._bridge = app, bridge
         self.app = app
         self.setAccessibleName("Graph")
+        self.bridge = bridge
         self.runs = Runs(app, bridge, self)
         self.finder = NodeFinder(app.node_types().schemas())
         self.pages: dict[str, tuple[Canvas, Acts, Finding]] = {}
@@ -84,6 +86,7 @@ class GraphWorkspace(Workspace):
         self.stack.addWidget(self.empty)
         self.bar = RunBar(self)
         self.bar.command.connect(self._run_command)
+        self.inspecting = Inspecting(self)
         self.tabs.chosen.connect(self._tab_chosen)
         self.tabs.close_wanted.connect(self._close_at)
         self.tabs.new_wanted.connect(self.new)
@@ -151,6 +154,7 @@ class GraphWorkspace(Workspace):
         finding = Finding(acts, self.finder)
         self.pages[tab.id] = (canvas, acts, finding)
         self.editors[tab.id] = ValueEditor(acts, self._bridge)
+        self.inspecting.attach(canvas, self.editors[tab.id])
         self.stack.addWidget(canvas)
         self.beside.watch(acts)
         canvas.set_minimap(self._minimap)
@@ -317,6 +321,7 @@ class GraphWorkspace(Workspace):
             "graph.run": self.run, "graph.run_to_here": self.run_to_here, "graph.cancel": self.cancel,
             "graph.menu": self._menu_of_selection, **self.beside.handlers(),
         }  # fmt: skip
+        handlers |= self.inspecting.handlers()
         for name, act in canvas_handlers().items():
             handlers[name] = partial(self._on_current, act)
         self._unbind = [self._app.commands.bind(name, handler) for name, handler in handlers.items()]
@@ -341,7 +346,7 @@ class GraphWorkspace(Workspace):
     def run(self) -> None:
         canvas = self.current
         if canvas is not None:
-            self.runs.run(canvas)
+            self.inspecting.run(canvas)
 
     def run_to_here(self) -> None:
         acts = self.acts
@@ -352,7 +357,7 @@ class GraphWorkspace(Workspace):
             return
         names = acts.chosen()
         if names:
-            self.runs.run(acts.canvas, names)
+            self.inspecting.run(acts.canvas, tuple(names))
 
     def cancel(self) -> None:
         """Escape: stop the run, else let go of the selection."""
@@ -413,7 +418,7 @@ class GraphWorkspace(Workspace):
             return
         jobs = self.runs.jobs_of(canvas)
         if jobs:
-            self.bar.show_running(*self.runs.progress_of(canvas), len(jobs) - 1)
+            self.bar.show_running(*self.runs.progress_of(canvas), len(jobs) - 1, self.runs.time_left(canvas))
         else:
             self.bar.show_idle()
         self._place()
@@ -436,6 +441,14 @@ class GraphWorkspace(Workspace):
         super().resizeEvent(event)
         self._place()
 
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Without a canvas, which answers its keys itself, the keys that open a workflow are the page's."""
+        names = {QKeySequence(command.shortcut).toString(): command.id
+                 for command in map(self._app.commands.get, ("graph.new", "graph.open", "graph.gallery"))}  # fmt: skip
+        command = names.get(key_name(event)) if self.current is None else None
+        if command is None or not self._app.commands.run(command):
+            super().keyPressEvent(event)
+
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
         self._bind()
@@ -453,6 +466,9 @@ class GraphWorkspace(Workspace):
         else:
             self.empty.button.setFocus()
 
+    def inspector(self) -> QWidget:
+        return self.inspecting.panel
+
     def model(self) -> ModelRef | None:
         return None
 
@@ -466,9 +482,10 @@ class GraphWorkspace(Workspace):
 
     def save_state(self) -> dict[str, Any]:
         return {"minimap": self._minimap, "snap": self._snap, "recent": list(self.finder.recent),
-                **self.beside.save_state()}  # fmt: skip
+                **self.beside.save_state(), **self.inspecting.save_state()}  # fmt: skip
 
     def restore_state(self, state: dict[str, Any]) -> None:
+        self.inspecting.restore_state(state)
         if state.get("minimap") is False:
             self.toggle_minimap()
         self._snap = state.get("snap") is True
@@ -481,6 +498,7 @@ class GraphWorkspace(Workspace):
 
     def close_down(self) -> None:
         PictureImport.of(self._app, self._bridge).close()
+        self.inspecting.close_down()
         self._release()
         self._stop()
         self.beside.close_down()

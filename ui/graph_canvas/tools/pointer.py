@@ -41,6 +41,8 @@ class Pointer:
         self.view, self.scene = view, view.graph
         self.gesture: Gesture | None = None
         self.value_gesture: ValueGesture = lambda item, row, place: None
+        self.go_to_fault: Callable[[str], object] = lambda node: None  # a click on the badge of one that failed
+        self.flow: Callable[[Wire], str] = lambda wire: ""  # rich text: what flows along a wire
         self._pressed: QPointF | None = None  # viewport pixels
         self._button = Qt.MouseButton.NoButton
         self._begin: Callable[[], Gesture | None] | None = None
@@ -230,6 +232,8 @@ class Pointer:
             self._click = lambda: self.scene.document.edit(
                 "Unfold" if item.node.collapsed else "Fold", collapse([name], not item.node.collapsed)
             )
+        elif y < HEADER and x > layout.width * 0.6 and self._has_failed(name) and not modifiers:
+            self._click = lambda: self.go_to_fault(name)
         elif layout.shape != "reroute" and not layout.collapsed and min(x - layout.width, y - layout.height) > -GRIP:
             self._begin = lambda: ResizeNode(self.view, place, item)
             return
@@ -244,6 +248,10 @@ class Pointer:
                     return
         self._choose(name, modifiers)
         self._begin = lambda: MoveNodesGesture(self.view, place, item)
+
+    def _has_failed(self, name: str) -> bool:
+        state = self.scene.states.get(name)
+        return state is not None and state.kind == "failed"
 
     def _choose(self, name: str, modifiers: Qt.KeyboardModifier) -> None:
         """Select as a press does: a selected node keeps the others, so that all can be dragged."""
@@ -297,9 +305,12 @@ class Pointer:
         """What is under the pointer, in a sentence."""
         if not isinstance(event, QHelpEvent):
             return False
-        text = self.explain(self.view.to_scene(QPointF(event.pos())))
+        place = self.view.to_scene(QPointF(event.pos()))
+        text = self.explain(place)
         if text:
-            QToolTip.showText(event.globalPos(), f"<qt>{escape(text)}</qt>", self.view)
+            wire = self.wire_at(place) if self.scene.node_at(place) is None else None
+            flow = self.flow(wire) if wire is not None else ""
+            QToolTip.showText(event.globalPos(), f"<qt>{escape(text)}{flow}</qt>", self.view)
         else:
             QToolTip.hideText()
         return True

@@ -1,0 +1,99 @@
+"""What the Graph page shows beside its canvas of the workflow in front: properties, run, memory plan, form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QObject, Slot
+
+from ui.graph_canvas.canvas import Canvas
+from ui.graph_canvas.properties.panel import PropertiesPanel
+from ui.graph_canvas.values.editor import ValueEditor
+from ui.graph_canvas.values.running import Running
+
+if TYPE_CHECKING:
+    from ui.graph_canvas.workspace import GraphWorkspace
+
+LONGEST_STATE = 50  # workflows whose open seeds are remembered
+
+
+class Inspecting(QObject):
+    """Belongs to one Graph page."""
+
+    def __init__(self, page: GraphWorkspace) -> None:
+        super().__init__(page)
+        self.page = page
+        self.running = Running(page.app, page.runs, self)
+        self.panel = PropertiesPanel(page.app, page.bridge, self.running)
+        self._open_seeds: dict[str, list[str]] = {}
+        page.current_changed.connect(self.follow)
+        page.runs.changed.connect(self.panel.refresh)
+        self.running.planned.connect(self._show_plan)
+
+    def attach(self, canvas: Canvas, editor: ValueEditor) -> None:
+        """A canvas was opened."""
+        self.running.attach(canvas, editor)
+        editor.seeds.keys.update(self._open_seeds.get(canvas.document.content.top.id, ()))
+        canvas.scene.changed_nodes.connect(self.follow)
+
+    @property
+    def editor(self) -> ValueEditor | None:
+        """Of the canvas in front."""
+        canvas = self.page.current
+        return self.page.editors.get(canvas.tab.id) if canvas is not None else None
+
+    @Slot()
+    def follow(self) -> None:
+        """Another workflow or selection is in front, or it was changed."""
+        editor = self.editor
+        self.panel.show_editor(editor)
+        self.running.watch(editor.document.workflow if editor is not None else None)
+
+    def run(self, canvas: Canvas, targets: tuple[str, ...] = ()) -> list[str]:
+        """Queue the workflow as often as the run bar says; what has not changed is not run again."""
+        editor = self.page.editors[canvas.tab.id]
+        return self.running.run(canvas, editor, targets, int(self.page.bar.count.value()))
+
+    @Slot()
+    def _show_plan(self) -> None:
+        words, whole, fits = self.running.plan_in_words()
+        self.page.bar.show_plan(words, whole, fits=fits)
+
+    def toggle_previews(self) -> None:
+        """Show or hide on the nodes what they made."""
+        shown = not self.page.runs.previews
+        self.page.runs.show_previews([canvas for canvas, _, _ in self.page.pages.values()], shown)
+        canvas = self.page.current
+        if canvas is not None:
+            canvas.say("Nodes show what they made." if shown else "Nodes show no pictures.")
+
+    def handlers(self) -> dict[str, Callable[[], object]]:
+        return {"graph.previews": self.toggle_previews}
+
+    def save_state(self) -> dict[str, Any]:
+        for canvas, _, _ in self.page.pages.values():
+            keys = self.page.editors[canvas.tab.id].seeds.keys
+            workflow = canvas.document.content.top.id
+            self._open_seeds.pop(workflow, None)
+            if workflow and keys:
+                self._open_seeds[workflow] = sorted(keys)
+        kept = dict(list(self._open_seeds.items())[-LONGEST_STATE:])
+        return {"previews": self.page.runs.previews, "open_seeds": kept}
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        self.page.runs.previews = state.get("previews") is not False
+        found = state.get("open_seeds")
+        if isinstance(found, dict):
+            self._open_seeds = {
+                str(name): [key for key in keys if isinstance(key, str)]
+                for name, keys in found.items()
+                if isinstance(keys, list)
+            }
+        for canvas, _, _ in self.page.pages.values():
+            editor = self.page.editors[canvas.tab.id]
+            editor.seeds.keys.update(self._open_seeds.get(canvas.document.content.top.id, ()))
+
+    def close_down(self) -> None:
+        self.running.close_down()
+        self.panel.close_down()
