@@ -50,6 +50,7 @@ class PromptField(QPlainTextEdit):
         super().__init__(parent)
         self._lines, self._most, self._suggest = lines, most, suggest
         self._showing = self._filling = False
+        self._told = ""
         describe(self, name, tip)
         self.setTabChangesFocus(True)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
@@ -93,8 +94,12 @@ class PromptField(QPlainTextEdit):
     @Slot()
     def _text_changed(self) -> None:
         self._refit()
+        text = self.toPlainText()
+        if text == self._told:  # colours came, the words stayed
+            return
+        self._told = text
         if not self._showing:
-            self.edited.emit(self.toPlainText())
+            self.edited.emit(text)
             if not self._filling:
                 self.offer()
 
@@ -154,6 +159,12 @@ class PromptField(QPlainTextEdit):
             popup = self.popup.isVisible() and (key in (Qt.Key.Key_Escape, Qt.Key.Key_Tab, *_ENTER) or key in _STEPS)
             arrows = key in (Qt.Key.Key_Up, Qt.Key.Key_Down) and held in (_CONTROL, _ALT)
             if (popup and not held) or arrows or (key == Qt.Key.Key_Space and held == _CONTROL):
+                event.accept()
+                return True
+        # Qt gives Tab to the focus chain before any key handler sees it.
+        if event.type() == QEvent.Type.KeyPress and isinstance(event, QKeyEvent):
+            tab = event.key() == Qt.Key.Key_Tab
+            if tab and self._popup_key(event):
                 event.accept()
                 return True
         return super().event(event)
