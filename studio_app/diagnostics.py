@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -45,6 +46,7 @@ def examine(app: Application, *, deep: bool = False) -> SystemReport:
         _torch(report)
     _folders(report, app)
     _models(report, app)
+    _network(report, app)
     _key_store(report)
     _display(report)
     return report
@@ -117,6 +119,20 @@ def _models(report: SystemReport, app: Application) -> None:
     report.problems.extend(item.why for item in app.models.refused())
     if app.models.starter() is None:
         report.problems.append("The starter model is missing. Get the studio's files again.")
+
+
+def _network(report: SystemReport, app: Application) -> None:
+    """What left this machine, by the ledger."""
+    from studio_app.network.ledger import Ledger
+
+    calls = Ledger(app.paths.network_ledger).recent()
+    state = "offline: nothing leaves this machine" if app.settings.get("network.offline") else "only what you ask for"
+    if calls:
+        last = time.strftime("%Y-%m-%d %H:%M", time.localtime(calls[0].time))
+        hosts = ", ".join(dict.fromkeys(call.host for call in calls))
+        count = "1 request" if len(calls) == 1 else f"{len(calls)} requests" if len(calls) < 100 else "100 and more"
+        state += f"; {count}, the newest on {last}, to {hosts}"
+    report.facts["Network"] = state
 
 
 def _key_store(report: SystemReport) -> None:

@@ -7,21 +7,28 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QMimeData, QPointF, QRectF, Qt, QUrl
-from PySide6.QtGui import QDropEvent, QGuiApplication
+from PySide6.QtGui import QDropEvent, QGuiApplication, QPainter
 from PySide6.QtWidgets import QAbstractButton, QComboBox, QLineEdit, QListView, QPlainTextEdit, QWidget
 from pytestqt.qtbot import QtBot
 
 from engine.contracts.references import ModelRef
+from studio_app.application import Application
+from studio_app.diagnostics import examine
 from studio_app.models.library import Listed
 from tests.benchmarks.model_index import make_files
 from tests.benchmarks.tiny_models import STARTER
 from tests.gui.create_room import click, press, until, write
 from tests.gui.models_room import fill, lora, models_page, picture
 from tests.unit.download_room import HOST, House, open_house
+from ui import appearance
+from ui.dialogs.network_ledger import LedgerTable
+from ui.dialogs.preferences import Preferences
 from ui.models.cards_model import Filter
 from ui.models.cards_view import GAP
 from ui.models.incoming import Rate
+from ui.models.side import FolderRow
 from ui.models.workspace import ModelsWorkspace
+from ui.widgets.basics import Button
 
 
 @pytest.fixture
@@ -124,7 +131,12 @@ def test_ten_thousand_cards_are_laid_out_by_need(tmp_path: Path, qtbot: QtBot) -
         until(qtbot, lambda: page.cards.rowCount() == 2000, 60)
         painted: list[int] = []
         real = page.grid.cards._paint_words
-        page.grid.cards._paint_words = lambda *parts: (painted.append(1), real(*parts))  # type: ignore[assignment]
+
+        def counting(painter: QPainter, frame: QRectF, picture: QRectF, item: Listed) -> None:
+            painted.append(1)
+            real(painter, frame, picture, item)
+
+        page.grid.cards._paint_words = counting  # type: ignore[method-assign]
         page.grid.scrollToBottom()
         page.grid.viewport().repaint()
         assert 0 < len(painted) < 60
@@ -143,8 +155,8 @@ def test_a_card_tells_everything_about_its_model(page: ModelsWorkspace, qtbot: Q
     said = [label.accessibleName() for label in page.details.findChildren(QWidget)]
     assert "Licence: cc-by-4.0" in said
     assert "Base: SD 1.5" in said
-    copies = [page.details.copies.itemAt(i).widget() for i in range(page.details.copies.count())]
-    click(copies[1])
+    copy = next(b for b in page.details.findChildren(Button) if b.text().endswith("paper cut copy.safetensors"))
+    click(copy)
     assert shown(page).name == "paper cut copy"
 
     def words() -> list[QAbstractButton]:
@@ -299,8 +311,9 @@ def test_folders_are_added_and_taken_out(empty_page: ModelsWorkspace, qtbot: QtB
     empty_page.add_folder(str(comfy))
     until(qtbot, lambda: names(empty_page) == ["theirs"])
     until(qtbot, lambda: empty_page.side._folders.count() == 2)
-    row = empty_page.side._folders.itemAt(1).widget()
-    click(row.button)
+    own, theirs = empty_page.side.findChildren(FolderRow)
+    assert not own.findChildren(QAbstractButton)
+    click(theirs.button)
     until(qtbot, lambda: names(empty_page) == [])
     assert (comfy / "models" / "loras" / "theirs.safetensors").exists()
     assert empty_page._app.settings.get("models.folders") == []
@@ -392,3 +405,33 @@ def test_a_narrow_window_keeps_everything_in_reach(page: ModelsWorkspace, qtbot:
     page.resize(1300, 800)
     assert page.side.isVisible()
     assert page.details.isVisible()
+
+
+# --- the ledger
+
+
+def test_the_settings_show_what_left_this_machine(tmp_path: Path, qtbot: QtBot, house: House) -> None:
+    app = Application(tmp_path / "data")
+    appearance.apply(app)
+    window = QWidget()
+    qtbot.addWidget(window)
+    settings = Preferences(app, window)
+    settings.show()
+    titles = [settings.groups.item(row).text() for row in range(settings.groups.count())]
+    settings.groups.setCurrentRow(titles.index("Network"))
+    table = settings.findChild(LedgerTable)
+    assert isinstance(table, LedgerTable)
+    assert table.note.text() == "Nothing has left this machine yet."
+    assert examine(app).facts["Network"] == "only what you ask for"
+    app.settings.set("network.trusted_hosts", [HOST])
+    house.files["/a"] = b"x" * 2048
+    with app.network.ask(house.url("/a?token=secret"), purpose="fetch a model") as answer:
+        answer.body()
+    click(table.again)
+    cells = [cell for column in range(1, 5) if (cell := table.table.item(0, column)) is not None]
+    assert [cell.text() for cell in cells] == ["fetch a model", HOST, "2.0 KB", "200"]
+    assert "secret" not in cells[0].toolTip()
+    app.settings.set("network.offline", True)
+    assert examine(app).facts["Network"].startswith("offline: nothing leaves this machine; 1 request,")
+    settings.close()
+    app.close()

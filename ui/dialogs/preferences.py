@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QLineEdit, QListWidget, QStackedWidget, QWidget
 from engine.contracts.errors import BadInput, StorageError
 from studio_app.settings.table import GROUPS, TABLE, Setting
 from ui import theme
+from ui.dialogs.network_ledger import LedgerTable
 from ui.dialogs.page import PageDialog, scrolling
 from ui.dialogs.setting_editors import SettingEditor, editor_for
 from ui.widgets.basics import IconButton, Label, Line, describe, set_property
@@ -107,7 +108,7 @@ class Preferences(PageDialog):
                 rows = [SettingRow(app, setting) for setting in settings]
                 self._group_rows.append(rows)
                 self.rows += rows
-                self.pages.addWidget(_page(rows))
+                self.pages.addWidget(_page(rows, LedgerTable(app) if name == "network" else None))
         side = Column(spacing=0, margins=1)
         side.addWidget(self.groups)
         middle.addLayout(side)
@@ -147,13 +148,16 @@ class Preferences(PageDialog):
             self.groups.item(index).setSizeHint(QSize(0, theme.px(32)))
 
 
-def _page(rows: list[SettingRow]) -> QWidget:
-    """One group's rows below each other, with hairlines between them."""
+def _page(rows: list[SettingRow], more: QWidget | None = None) -> QWidget:
+    """One group's rows below each other, with hairlines between them, and what the group shows besides."""
     body = QWidget()
     column = Column(body, spacing=0.5, margins=(3, 1, 2, 2))
     for index, row in enumerate(rows):
         if index:
             column.addWidget(Line())
         column.addWidget(row)
-    column.addStretch(1)
+    if more is not None:
+        column.addWidget(Line())
+        column.addWidget(more, 1)
+    column.addStretch(1 if more is None else 0)
     return scrolling(body)
