@@ -28,8 +28,8 @@ CTRL, ALT, SHIFT = (
 
 
 @contextmanager
-def graph_workspace(data: Path, qtbot: QtBot) -> Iterator[GraphWorkspace]:
-    """The real page on the real application, shown at 1300 × 850."""
+def graph_workspace(data: Path, qtbot: QtBot, *, started: bool = False) -> Iterator[GraphWorkspace]:
+    """The real page on the real application, shown at 1300 × 850; `started` opens the store and the engine lane."""
     app = Application(data)
     app.settings.set("engine.warm_up", False)
     appearance.apply(app)
@@ -39,6 +39,11 @@ def graph_workspace(data: Path, qtbot: QtBot) -> Iterator[GraphWorkspace]:
     page.resize(1300, 850)
     page.show()
     qtbot.waitExposed(page)
+    if started:
+        app.start()
+        bridge.announce_ready()
+        with qtbot.waitSignal(bridge.ready, timeout=30_000):
+            pass
     try:
         yield page
     finally:

@@ -225,7 +225,13 @@ class Acts:
         dialog.setWindowTitle(label)
         dialog.setTextValue(text)
         dialog.textValueSelected.connect(take)
+        dialog.finished.connect(lambda: self._return())
         dialog.open()
+
+    def _return(self) -> None:
+        """The keyboard goes back to the canvas when a little dialog is done."""
+        self.view.activateWindow()
+        self.view.setFocus()
 
     # ---- arranging
 

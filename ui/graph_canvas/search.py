@@ -13,7 +13,7 @@ from ui.graph_canvas.sockets import words_for
 from ui.graph_canvas.tools.base import LooseEnd
 from ui.widgets.fuzzy import score
 
-MOST = 60  # results shown
+MOST = 60  # results of a query; without one all are shown, for who has only a mouse
 RECENT = 12
 
 
@@ -57,7 +57,7 @@ class NodeFinder:
                 value += 3.0 * _exact(schema, socket, end) - 0.2 * len(schema.inputs)
             found.append((-value, place, Found(schema, socket)))
         found.sort(key=lambda item: item[:2])
-        return [item[2] for item in found[:MOST]]
+        return [item[2] for item in (found[:MOST] if query else found)]
 
 
 def socket_for(schema: NodeSchema, end: LooseEnd) -> str | None:
