@@ -16,7 +16,7 @@ from engine.contracts.results import ResultRecord
 from engine.models.model_file import ModelFile
 from engine.prompts import wildcards
 from studio_app.commands import Commands
-from studio_app.engine import Engine, device_for
+from studio_app.engine import Engine, session_for
 from studio_app.events import Signal
 from studio_app.jobs.queue import Jobs
 from studio_app.jobs.recorder import Recorder
@@ -239,9 +239,7 @@ class Application:
         locator, blobs = Locator(self.models), self._store.blobs
 
         def session() -> Any:  # on the lane, at the first node that needs a model
-            from engine.sampling.session import Session
-
-            return Session(locator, device_for(choice))
+            return session_for(locator, self.settings, self.paths.cache)
 
         def services() -> Services:
             return Services(blobs=blobs, models=locator, session=session, device=choice)

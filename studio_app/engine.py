@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from engine.contracts.errors import InvalidRequest
@@ -58,6 +59,12 @@ class Engine:
         if lane:
             lane.warm()
 
+    def free_memory(self) -> None:
+        """Let go of every loaded model, once the running job is done; each is loaded again when it is used."""
+        lane = self._lane
+        if lane is not None:
+            lane.free()
+
     def attach(self, lane: EngineLane) -> None:
         """Take the lane into use; called once, when the application starts."""
         lane.on_state = self._signal.emit
@@ -81,6 +88,26 @@ class Engine:
         lane, self._lane = self._lane, None
         if lane:
             lane.close()
+
+
+def session_for(locator: Any, settings: Any, folder: Path | None) -> Any:
+    """The session that the settings ask for. Imports torch: call it on the lane. `folder` keeps what plans learn.
+
+    Raises InvalidRequest when the device that was chosen is not there.
+    """
+    from engine.memory.choice import Chooser
+    from engine.memory.device import Card
+    from engine.memory.footprint import GIB
+    from engine.memory.speed import Speed
+    from engine.sampling.session import Session
+
+    device = device_for(settings.get("engine.device"))
+    if device != "cuda":
+        return Session(locator, device)
+    budget = round(settings.get("engine.vram_gib") * GIB) or None
+    card = Card(device, budget, round(settings.get("engine.leave_gib") * GIB))
+    chooser = Chooser(folder, settings.get("engine.quality"))
+    return Session(locator, device, card=card, chooser=chooser, speed=Speed(compiled=settings.get("engine.compile")))
 
 
 def device_for(choice: str) -> str:

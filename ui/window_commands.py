@@ -37,6 +37,7 @@ class WindowCommands(QObject):
             "app.quit": window.close,
             "file.open_output_folder": self.open_output_folder,
             "library.save_unsaved": self.save_unsaved,
+            "models.free_memory": self._app.engine.free_memory,
             "view.theme_system": lambda: self._set("ui.theme", "system"),
             "view.theme_dark": lambda: self._set("ui.theme", "dark"),
             "view.theme_light": lambda: self._set("ui.theme", "light"),

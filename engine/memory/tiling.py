@@ -31,7 +31,7 @@ STATISTICS: tuple[Statistics, ...] = ("swept", "estimated", "own")
 # Pixels to either side that a place of the picture depends on, of decoders and encoders with blocks as Stable
 # Diffusion's, the widest in use: in latent cells of 8 pixels 1 + 4 + 6 (middle and first level), 7/2, 7/4 and 8/8.
 RECEPTIVE_FIELD = 144
-SMALL_COPY = 512  # pixels: the edge of the small copy that gives the first guess of the statistics
+COPY_SWEEPS = 2  # over each smaller copy; its tiles cost a quarter of the next one's
 MOST_KEYS = 16_384  # as many places as the middle block sees in a picture of 1024²
 
 
@@ -120,7 +120,7 @@ def decode(
     progress  told how many tiles of how many are done, those of the sweeps included
     """
     factor = autoencoder.latent_space.factor
-    return _run(autoencoder.decode, samples, _tiling(tile), factor, 1, factor, check, progress)
+    return run_tiles(autoencoder.decode, samples, _tiling(tile), 1, factor, check, progress)
 
 
 def encode(
@@ -129,7 +129,7 @@ def encode(
 ) -> torch.Tensor:  # fmt: skip
     """float32 [B, 3, H, W] in −1..1, whole cells both ways → latents, as `autoencoder.encode` gives them."""
     factor = autoencoder.latent_space.factor
-    return _run(autoencoder.encode, pixels, _tiling(tile), factor, factor, 1, check, progress)
+    return run_tiles(autoencoder.encode, pixels, _tiling(tile), factor, 1, check, progress)
 
 
 def _tiling(tile: int | Tiling) -> Tiling:
@@ -140,12 +140,17 @@ _Network: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"
 _Piece: TypeAlias = tuple[Span, Span]
 
 
-def _run(
-    network: _Network, source: torch.Tensor, tiling: Tiling, factor: int, scale_in: int, scale_out: int,
+def run_tiles(
+    network: _Network, source: torch.Tensor, tiling: Tiling, scale_in: int, scale_out: int,
     check: Callable[[], object], progress: Callable[[int, int], object],
 ) -> torch.Tensor:  # fmt: skip
-    """`network` over tiles of `source`, which has `scale_in` pixels for each cell and gives `scale_out`."""
+    """`network` over tiles of `source`, which has `scale_in` pixels for each cell and gives `scale_out`.
+
+    One of the two is 1 and the other the latent's factor, by which pixels of `tiling` become cells.
+    """
     import torch
+
+    factor = scale_in * scale_out
 
     rows, columns = source.shape[-2] // scale_in, source.shape[-1] // scale_in
     tile, context, band = tiling.cells(factor)
@@ -154,36 +159,29 @@ def _run(
         whole = network(source)
         progress(1, 1)
         return whole
-    pieces = [(down, along) for down in spans(rows, tile, context) for along in spans(columns, tile, context)]
-    sweeps = tiling.sweeps if tiling.statistics == "swept" else 0
-    total = len(pieces) * (sweeps + 1) * source.shape[0]
+    pieces = len(spans(rows, tile, context)) * len(spans(columns, tile, context))
+    total = pieces * ((tiling.sweeps if tiling.statistics == "swept" else 0) + 1) * source.shape[0]
     out: torch.Tensor | None = None
     done = 0
+
+    def tell() -> None:
+        nonlocal done
+        done += 1
+        progress(min(done, total - 1), total)
+
     for index in range(source.shape[0]):
-
-        def each() -> Iterator[tuple[_Piece, torch.Tensor]]:
-            nonlocal done
-            for down, along in pieces:
-                check()
-                done += 1
-                progress(min(done - 1, total - 1), total)
-                yield (
-                    (down, along),
-                    source[
-                        index : index + 1, :, down.low * scale_in : down.high * scale_in,  # noqa: B023
-                        along.low * scale_in : along.high * scale_in,
-                    ],
-                )  # fmt: skip
-
-        shared = _statistics(network, source[index : index + 1], tiling, factor, scale_in, (rows, columns), each, check)
-        for (down, along), part in each():
+        one = source[index : index + 1]
+        shared = _statistics(network, one, tiling, factor, scale_in, (rows, columns), check, tell)
+        for (down, along), part in _parts(one, (rows, columns), tile, context, scale_in):
+            check()
             made = network(part) if shared is None else _with(shared, "use", (down, along), network, part)
             if out is None:
                 out = torch.zeros(source.shape[0], made.shape[1], rows * scale_out, columns * scale_out)
             weight = ramp(down, band, rows, scale_out)[:, None] * ramp(along, band, columns, scale_out)[None, :]
             window = out[index, :, down.low * scale_out : down.high * scale_out,
                          along.low * scale_out : along.high * scale_out]  # fmt: skip
-            window += made[0] * weight
+            window += made[0].float().cpu() * weight
+            tell()
     assert out is not None
     progress(total, total)
     return out
@@ -253,35 +251,57 @@ AT_REST = 1e-5
 
 def _statistics(
     network: _Network, source: torch.Tensor, tiling: Tiling, factor: int, scale_in: int, cells: tuple[int, int],
-    each: Callable[[], Iterator[tuple[_Piece, torch.Tensor]]], check: Callable[[], object],
+    check: Callable[[], object], tell: Callable[[], object],
 ) -> _Shared | None:  # fmt: skip
     """What tiles of one picture are told, or None where each goes by its own."""
     if tiling.statistics == "own":
         return None
-    check()
-    small, rows, columns = _small(source, factor, scale_in)
-    shared = _Shared(stride=1)
-    whole = (Span(0, rows, 0, rows), Span(0, columns, 0, columns))
-    _with(shared, "count", whole, network, small)
-    shared.turn()
+    tile, context, _ = tiling.cells(factor)
+    shared = _Shared()
+    halvings = max(0, math.ceil(math.log2(max(cells) / tile)))
+    for level in range(halvings, 0, -1):
+        check()
+        small, rows, columns = _small(source, scale_in, 2**level)
+        for _ in range(1 if level == halvings else COPY_SWEEPS):
+            _sweep(network, small, (rows, columns), tile, context, scale_in, shared, check, nothing)
     if tiling.statistics == "estimated" or not (shared.norms or shared.attentions):
         return shared
-    shared.stride = max(1, math.isqrt(max(cells[0] * cells[1] - 1, 0) // MOST_KEYS) + 1) if shared.attentions else 1
     for sweep in range(tiling.sweeps or MOST_SWEEPS):
-        for piece, part in each():
-            _with(shared, "count", piece, network, part)
-        if shared.turn() < AT_REST and sweep and not tiling.sweeps:
+        moved = _sweep(network, source, cells, tile, context, scale_in, shared, check, tell)
+        if moved < AT_REST and sweep and not tiling.sweeps:
             break
     return shared
 
 
-def _small(source: torch.Tensor, factor: int, scale_in: int) -> tuple[torch.Tensor, int, int]:
-    """A copy of at most SMALL_COPY pixels with the spread of the whole, and its rows and columns in cells."""
+def _sweep(
+    network: _Network, source: torch.Tensor, cells: tuple[int, int], tile: int, context: int, scale_in: int,
+    shared: _Shared, check: Callable[[], object], tell: Callable[[], object],
+) -> float:  # fmt: skip
+    """Count what norms and attentions get over all tiles of [1, C, H, W]; how far they moved. See _Shared.turn."""
+    shared.stride = math.isqrt(max(cells[0] * cells[1] - 1, 0) // MOST_KEYS) + 1
+    for piece, part in _parts(source, cells, tile, context, scale_in):
+        check()
+        _with(shared, "count", piece, network, part)
+        tell()
+    return shared.turn()
+
+
+def _parts(
+    source: torch.Tensor, cells: tuple[int, int], tile: int, context: int, scale_in: int
+) -> Iterator[tuple[_Piece, torch.Tensor]]:
+    for down in spans(cells[0], tile, context):
+        for along in spans(cells[1], tile, context):
+            yield (
+                (down, along),
+                source[..., down.low * scale_in : down.high * scale_in, along.low * scale_in : along.high * scale_in],
+            )
+
+
+def _small(source: torch.Tensor, scale_in: int, share: int) -> tuple[torch.Tensor, int, int]:
+    """A copy `share` times smaller with the spread of the whole, and its rows and columns in cells."""
     import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 
-    rows, columns = source.shape[-2] // scale_in, source.shape[-1] // scale_in
-    share = min(1.0, SMALL_COPY / factor / max(rows, columns))
-    rows, columns = max(4, round(rows * share)), max(4, round(columns * share))
+    rows, columns = (max(4, -(-edge // (scale_in * share))) for edge in source.shape[-2:])
     small = F.interpolate(source, size=(rows * scale_in, columns * scale_in), mode="nearest-exact")
     spread, mean = _var_mean(source.flatten(2))
     own, middle = _var_mean(small.flatten(2))

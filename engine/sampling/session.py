@@ -22,6 +22,7 @@ from engine.memory.device import Card
 from engine.memory.recovery import is_out_of_memory
 from engine.memory.request import Request
 from engine.memory.residency import Residency
+from engine.memory.speed import Speed, prepare_card, prepare_part
 from engine.models import fp8, sources
 from engine.models.contents import read_contents
 from engine.models.family_parts import FAMILY_PARTS
@@ -56,13 +57,15 @@ class Session:
 
     def __init__(
         self, models: Locator, device: str = "cpu", budget_bytes: int = DEFAULT_BUDGET, card: Card | None = None,
-        chooser: Chooser | None = None,
+        chooser: Chooser | None = None, speed: Speed | None = None,
     ) -> None:  # fmt: skip
         self._models = models
         self._device = torch.device(device)
         if card is None and self._device.type == "cuda":
             card, chooser = Card(self._device), chooser or Chooser()
-        self._chooser = chooser
+        self._chooser, self._speed = chooser, speed or Speed()
+        if card is not None:
+            prepare_card(card.device, self._speed, card.name)
         self.memory = Residency(card) if card is not None else None
         self._beside = torch.device("cpu") if self.memory is not None else self._device
         self._budget = budget_bytes
@@ -272,6 +275,7 @@ class Session:
         interruption.check()
         loaded = self._loaded(load)
         watch_layers(loaded)
+        prepare_part(loaded, part, self._device, self._speed)
         if self.memory is not None and part not in ("annotator", "other"):
             self.memory.adopt(loaded, part, title)
         self._parts[key], self._sizes[key] = loaded, bytes_of(loaded)

@@ -84,7 +84,7 @@ class EngineLane:
         self._jobs: deque[_Job] = deque()
         self._by_id: dict[str, _Job] = {}
         self._previews: dict[str, PreviewBox] = {}
-        self._warm_wanted = False
+        self._warm_wanted = self._free_wanted = False
         self._closing = False
         self._thread: threading.Thread | None = None
 
@@ -143,6 +143,12 @@ class EngineLane:
             self._wanted.notify()
         self.start()
 
+    def free(self) -> None:
+        """Let go of every loaded model, after the job that runs now and before the next."""
+        with self._wanted:
+            self._free_wanted = True
+            self._wanted.notify()
+
     def close(self, timeout: float = 30.0) -> None:
         """Cancel everything and end the thread."""
         with self._wanted:
@@ -161,12 +167,15 @@ class EngineLane:
         _be_nice()
         while True:
             with self._wanted:
-                while not (self._jobs or self._warm_wanted or self._closing):
+                while not (self._jobs or self._warm_wanted or self._free_wanted or self._closing):
                     self._wanted.wait()
+                free, self._free_wanted = self._free_wanted, False
                 warm, self._warm_wanted = self._warm_wanted, False
-                job = self._jobs.popleft() if self._jobs and not warm else None
+                job = self._jobs.popleft() if self._jobs and not (warm or free) else None
                 if self._closing and job is None:
                     return
+            if free and self._services is not None and self._services.has_session:
+                self._services.get_session().free()
             if warm and not self._closing:
                 self._make_ready(load=True)
             elif job is not None:

@@ -114,7 +114,7 @@ def failed_at(folder: Path, whole: tuple[Pixels, int, int], count: int, seed: in
 
 
 def test_a_failure_anywhere_leaves_the_same_picture(folder: Path, whole: tuple[Pixels, int, int]) -> None:
-    failed_at(folder, whole, 10, seed=1)
+    failed_at(folder, whole, 6, seed=1)
 
 
 @pytest.mark.full
