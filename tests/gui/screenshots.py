@@ -27,6 +27,11 @@ LONG_PROMPT = (
     "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft in the foreground"
 )
 
+GRAMMAR_PROMPT = (
+    "a (red:1.4) circle and a ((bright)) star on a [dull] {blue|green} background, [fog:snow:0.5] [day|night]\n"
+    "BREAK (very (large:1.3) moon) <lora:starter-stripe:0.8> \\(x\\) AND a __colour__ square ("
+)
+
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -91,6 +96,7 @@ class Stage:
         self.error()
         self.several_prompts()
         self.long_texts()
+        self.prompt_editor()
         self.window.close()
         self.app.close()
 
@@ -165,6 +171,24 @@ class Stage:
         self.pause(100)
         self.page.form.scroll_to(self.page.form.prompt)
         self.keep("long_texts")
+
+    def prompt_editor(self) -> None:
+        """The list of LoRAs over the prompt, then a prompt of many constructs with what is wrong in it."""
+        from PySide6.QtTest import QTest
+
+        field = self.page.form.prompt
+        self.page.session.update(prompt="", negative="", style="")
+        self.app.completions.prepare()
+        self.window.activateWindow()
+        field.setFocus()
+        QTest.keyClicks(field, "a red circle <lora:")
+        self.pause(600)
+        self.keep("prompt_completions")
+        field.popup.hide()
+        self.page.session.update(prompt=GRAMMAR_PROMPT)
+        self.wait(lambda: bool(self.page.form.prompt_editor.look.warnings))
+        self.pause(200)
+        self.keep("prompt_warnings")
 
     # ---- doing and keeping
 

@@ -98,6 +98,7 @@ class PromptEditor(QWidget):
         self.field.submitted.connect(self.submitted)
         self.field.recall.connect(self.recall)
         self.field.looked.connect(self._prepare)
+        self.field.cursorPositionChanged.connect(self._cursor_moved)
         self._look_timer.timeout.connect(self._look)
         self.insert_button.clicked.connect(self._open_insertions)
         self.recent_button.clicked.connect(self._open_recent)
@@ -324,6 +325,11 @@ class PromptEditor(QWidget):
 
     # ---- what the model makes of it
 
+    @Slot()
+    def _cursor_moved(self) -> None:
+        if self._several:
+            self._look_timer.start()
+
     def _look_later(self) -> None:
         self._look_timer.start()
         if self._model is not None:
@@ -355,7 +361,8 @@ class PromptEditor(QWidget):
         self._said.setAccessibleName(shown)
         self._said.setVisible(bool(warnings) and not self._compact)
         if self._compact:
-            self.field.setToolTip("\n".join([counts, *warnings]).strip())
+            said = (self.field.accessibleDescription(), counts, *warnings)
+            self.field.setToolTip("\n".join(text for text in said if text))
 
     def _has_buttons(self) -> bool:
         buttons = (self.insert_button, self.recent_button)

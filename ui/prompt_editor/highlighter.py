@@ -189,6 +189,8 @@ class PromptHighlighter(QSyntaxHighlighter):
     @Slot(int, int, int)
     def _changed(self, position: int, removed: int, added: int) -> None:
         self._cursor = position
+        if self.document() is None:
+            return
         if self._slices.isActive():
             self._waiting = self.document().begin()
         if LONG_LINE < self.document().findBlock(position).length() <= MOST_LINE:
