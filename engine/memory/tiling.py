@@ -98,7 +98,7 @@ class Tiling:
 
     tile: int = 512
     context: int | None = None
-    statistics: Statistics = "swept"
+    statistics: Statistics = "estimated"
     sweeps: int = 1
 
     def cells(self, factor: int) -> tuple[int, int, int]:

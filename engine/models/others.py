@@ -87,6 +87,12 @@ def _load_pipeline(path: Path, device: torch.device, dtype: torch.dtype) -> Any:
     return load_pipeline(path, device, dtype)
 
 
+def _load_upscaler(path: Path, device: torch.device, dtype: torch.dtype) -> Any:
+    from engine.enhance.upscalers import load_upscaler
+
+    return load_upscaler(path, device, dtype)
+
+
 OTHERS: dict[str, Load] = {
     "annotator": load_annotator,
     "lora": lambda path, device, dtype: read_adapter(path),
@@ -94,5 +100,6 @@ OTHERS: dict[str, Load] = {
     "embedding": load_tensors,
     "ip_adapter": lambda path, device, dtype: read_ip_adapter(path),
     "text_encoder": load_vision,  # one that reads pictures; those that read words are parts of a family
+    "upscaler": _load_upscaler,
     "other": _load_pipeline,
 }

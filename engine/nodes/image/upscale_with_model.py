@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Annotated
+
+import numpy as np
+
 from engine.contracts.node_schema import Effects
-from engine.graph.node import NodeContext, node
+from engine.graph.node import In, NodeContext, node
 from engine.graph.values import Image, UpscaleModel
-from engine.models.denoiser_family import cannot_run
+
+Tile = Annotated[int, In(minimum=64, maximum=4096, step=32, advanced=True)]
 
 
 @node("image.upscale_with_model", category="Image", outputs=("image",), title="Upscale with a model",
       effects=Effects(parallel_safe=False, dear=True), search=("ImageUpscaleWithModel", "ESRGAN"))  # fmt: skip
-def upscale_with_model(ctx: NodeContext, upscale_model: UpscaleModel, image: Image) -> Image:
-    """Enlarge a picture by as much as its upscaler was trained for.
+def upscale_with_model(ctx: NodeContext, upscale_model: UpscaleModel, image: Image, tile_size: Tile = 512) -> Image:
+    """Enlarge a picture by as much as its upscaler was trained for, a tile at a time.
 
     upscale_model: the network
-    image: the picture
+    image: the picture; its transparency is enlarged without it
+    tile_size: the edge of a tile, in pixels of the picture that goes in; smaller needs less memory
     """
-    raise cannot_run("the upscaler", upscale_model.weights.name, "upscaling networks")
+    from engine.enhance.tiled import upscaled
+
+    upscaler = ctx.session.other(replace(upscale_model.weights, kind="upscaler"))
+
+    def tell(done: int, total: int) -> None:
+        ctx.progress(done, total, f"tile {done + 1} of {total}" if done < total else "")
+
+    made = upscaled(upscaler, image, tile_size, check=ctx.check_cancelled, progress=tell)
+    if image.shape[-1] < 4:
+        return made
+    import cv2
+
+    size = made.shape[2], made.shape[1]
+    alpha = [cv2.resize(np.ascontiguousarray(one), size, interpolation=cv2.INTER_CUBIC) for one in image[..., 3]]
+    clear = np.clip(np.stack(alpha), 0, 1).astype(np.float32)
+    return np.concatenate([made, clear[..., None]], axis=-1)
