@@ -11,6 +11,7 @@ import pytest
 
 from installers.start import COMMANDS
 from studio_app.commands import TABLE as SHORTCUTS
+from studio_app.shortcuts_page import shortcuts_page
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,11 +79,16 @@ def test_qts_void_calls_keep_their_references() -> None:
     assert abs(sys.getrefcount(None) - before) < 100
 
 
-def test_the_readme_lists_every_shortcut_and_command() -> None:
+def test_the_readme_lists_every_command_line_and_leads_to_every_shortcut() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    shortcuts = [f"| {entry.shortcut} | {entry.title.rstrip('…')} |" for entry in SHORTCUTS if entry.shortcut]
-    commands = [f"`main.py {name}" for name in COMMANDS]
-    assert [line for line in [*shortcuts, *commands] if line not in readme] == []
+    assert [name for name in COMMANDS if f"`main.py {name}" not in readme] == []
+    assert "(docs/shortcuts.md)" in readme
+
+
+def test_the_page_of_shortcuts_is_the_table() -> None:
+    page = (ROOT / "docs" / "shortcuts.md").read_text(encoding="utf-8")
+    assert page == shortcuts_page(), "python -m studio_app.shortcuts_page > docs/shortcuts.md"
+    assert [entry.title for entry in SHORTCUTS if entry.title.rstrip("…") not in page] == []
 
 
 @pytest.mark.parametrize("name", ["LICENSE", "THIRD_PARTY_NOTICES.md", "CONTRIBUTING.md", "README.md"])
