@@ -82,7 +82,9 @@ class Room(Context):
         latent = k_sampler(ctx, self.model, positive, negative, empty(ctx, EDGE, EDGE), seed=seed, **SETTINGS)
         return np.asarray(decode_image(ctx, self.vae, latent)[0])
 
-    def steered(self, positive: Any, negative: Any, hint: Picture, strength: float = 1.0, **more: Any) -> Any:
+    def steered(
+        self, positive: Any, negative: Any, hint: Picture, strength: float = 1.0, **more: Any
+    ) -> tuple[Any, Any]:  # fmt: skip
         return control_pair(self, positive, negative, self.net, hint, strength, **more)  # type: ignore[arg-type]
 
 
