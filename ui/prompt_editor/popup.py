@@ -118,8 +118,6 @@ class _Side(QWidget):
         self.facts.setVisible(bool(completion.facts))
 
     def show_picture(self, image: QImage) -> None:
-        if image.isNull():
-            return
         ratio = self.devicePixelRatioF()
         edge = round(theme.px(PICTURE) * ratio)
         mode = Qt.AspectRatioMode.KeepAspectRatio
@@ -138,6 +136,7 @@ class CompletionPopup(QFrame):
     def __init__(self, host: QWidget, ask_picture: AskPicture) -> None:
         super().__init__(host)
         self._ask = ask_picture
+        self._host, self._at, self._wide, self._pictured = host, QRect(), False, False
         self.setProperty("surface", "float")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -176,7 +175,9 @@ class CompletionPopup(QFrame):
             self.side.show_completion(rows[0])
         wide = any(row.facts or row.named for row in rows)
         self.side.setVisible(wide)
-        self._place(caret, host, wide)
+        self._host, self._at, self._wide = host, caret, wide
+        self._pictured = self._pictured and self.isVisible()  # it grows for a picture and stays so
+        self._place()
         self.show()
         self.raise_()
 
@@ -186,14 +187,15 @@ class CompletionPopup(QFrame):
         row = (at + by) % count if abs(by) == 1 and at >= 0 else 0 if by > 0 and at < 0 else at + by
         self.list.setCurrentIndex(self.model.index(count - 1 if at < 0 and by < 0 else max(0, min(count - 1, row))))
 
-    def _place(self, caret: QRect, host: QWidget, wide: bool) -> None:
+    def _place(self) -> None:
+        host, caret, wide = self._host, self._at, self._wide
         rows = min(ROWS, len(self.model.rows))
         row_height = max(theme.px(ROW_HEIGHT), self.list.sizeHintForRow(0))
         height = rows * row_height + theme.space(1.5) + theme.px(4)
         side = theme.px(SIDE_WIDTH)
         self.side.setFixedWidth(side)
         if wide:
-            height = max(height, theme.px(PICTURE + 90))
+            height = max(height, theme.px(PICTURE + 90 if self._pictured else 100))
         width = min(theme.px(LIST_WIDTH) + (side + theme.space(2) if wide else 0), host.width() - theme.space(1))
         x = max(theme.space(0.5), min(caret.left(), host.width() - width - theme.space(0.5)))
         below = caret.bottom() + theme.px(6)
@@ -211,8 +213,10 @@ class CompletionPopup(QFrame):
             self._ask(completion.named, lambda image: self._picture_came(completion, image))
 
     def _picture_came(self, completion: Completion, image: QImage) -> None:
-        if self.current() == completion:
+        if self.current() == completion and self.isVisible() and not image.isNull():
             self.side.show_picture(image)
+            self._pictured = True
+            self._place()
 
     @Slot(QModelIndex)
     def _clicked(self, index: QModelIndex) -> None:
