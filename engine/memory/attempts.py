@@ -13,6 +13,7 @@ import torch
 
 from engine.contracts.errors import OutOfMemory
 from engine.graph.values import ConditioningEntry, LatentValue, ModelHandle
+from engine.memory import tiling
 from engine.memory.recovery import is_out_of_memory
 from engine.memory.residency import Residency
 from engine.sampling.loop import SamplePlan, advance, finish, foreseen, prepare
@@ -95,35 +96,30 @@ def encoded(ctx: Any, family: Any, pixels: torch.Tensor) -> torch.Tensor:
 def _in_tiles(
     ctx: Any, family: Any, source: torch.Tensor, run: Callable[[torch.Tensor], torch.Tensor], *, decoding: bool
 ) -> torch.Tensor:
-    from engine.nodes.latent.tiled import tiled
-
     memory = getattr(ctx.session, "memory", None)
     if memory is None:
         return run(source)
-    factor = family.latent_space.factor
-    scale_in, scale_out = (1, factor) if decoding else (factor, 1)
-    cells = source.shape[-2] // scale_in, source.shape[-1] // scale_in
-    edge = max(cells) * factor
+    factor = 1 if not decoding else family.latent_space.factor
+    edge = max(source.shape[-2:]) * factor
     sizes = [0, *(size for size in TILES if size < edge)]
     planned = memory.plan.vae_tile if memory.plan is not None and decoding else 0
     if planned in sizes:
         sizes = sizes[sizes.index(planned) :]
-    for size in sizes:
+    for place, size in enumerate(sizes):
         try:
             with memory.telling(ctx.log):
                 if not size:
                     return run(source)
-                tile = size // factor
-                return tiled(ctx, run, source, cells, tile, tile // 4, scale_in, scale_out)
+                cut = tiling.decode if decoding else tiling.encode
+                return cut(family, source, size, check=ctx.check_cancelled, progress=ctx.progress)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
         # Outside the except block: the exception held the tensors.
         memory.make_bare()
-        smaller = next((item for item in sizes if item and (item < size or not size)), 0)
-        if smaller:
+        if place + 1 < len(sizes):
             done = "decoded" if decoding else "encoded"
-            ctx.log(f"Memory ran out; the picture is {done} in tiles of {smaller} pixels.")
+            ctx.log(f"Memory ran out; the picture is {done} in tiles of {sizes[place + 1]} pixels.")
     raise refused(memory)
 
 

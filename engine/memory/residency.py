@@ -257,7 +257,9 @@ class Residency:
                 with part.placed():
                     return forward(*args, **kwargs)
             except (RuntimeError, MemoryError) as error:
-                if part._depth or not is_out_of_memory(error):
+                # A call that someone counts the operations of (tiling does) can't be made twice unseen.
+                watched = torch._C._len_torch_function_stack() > 0
+                if part._depth or watched or not is_out_of_memory(error):
                     raise
                 lost = str(error)
             # Outside the except block: the exception held the tensors of the call.

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -68,7 +69,7 @@ def speeds(subject: Subject, card: Card) -> list[str]:
     whole = trial.measured(module, inputs, card, trial.plan_of("all"), 4)
     plain = trial.bare(module, inputs, card, 4)
     rows.append(f"| {subject.name} | resident | {whole.step:.3f} | {whole.step / plain.step:.3f} × bare |")
-    compiled = trial.filled(subject.build())
+    compiled: Any = trial.filled(subject.build())
     if hasattr(compiled, "compile_repeated_blocks"):
         compiled.compile_repeated_blocks(dynamic=True)
         quick = trial.bare(compiled, inputs, card, 4)

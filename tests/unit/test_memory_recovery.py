@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -253,3 +254,29 @@ def test_a_model_that_cannot_be_foreseen_is_kept_whole_while_it_fits() -> None:
     memory = Residency(_Preset(PRESETS[8]))
     assert Chooser().hold(memory, Blueprint("no such family"), "one", Request()) is None
     assert memory.plan is None
+
+
+def test_a_decode_that_does_not_fit_is_made_in_tiles(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 256 × 256 only tiles of 128 fit, and the picture is near the whole one."""
+    from engine.memory import attempts
+
+    made = Room(folder, "sd15", SimulatedCard())
+    ctx: Any = made
+    family = made.session.autoencoder(made.handles()[2])
+    latent = torch.randn(1, 4, 32, 32, generator=torch.Generator().manual_seed(0))
+    whole = attempts.decoded(ctx, family, latent)
+    own = type(family).decode
+
+    def small(self: Any, samples: torch.Tensor) -> torch.Tensor:
+        if samples.shape[-1] > 16:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return own(self, samples)
+
+    monkeypatch.setattr(type(family), "decode", small)
+    tiled = attempts.decoded(ctx, family, latent)
+    assert tiled.shape == whole.shape
+    assert float((tiled - whole).abs().mean()) < 0.1
+    assert made.logs == ["Memory ran out; the picture is decoded in tiles of 128 pixels."]
+    monkeypatch.setattr(type(family), "decode", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA")))
+    with pytest.raises(OutOfMemory):
+        attempts.decoded(ctx, family, latent)
