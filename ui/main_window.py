@@ -131,6 +131,7 @@ class MainWindow(QMainWindow):
             self._pages[index] = page
             self.pages.addWidget(page)
             page.model_changed.connect(self._follow_model)
+            page.sent.connect(self._hand_over)
             page.model_wanted.connect(self._use_model)
             page.words_wanted.connect(self._use_words)
             inspector = page.inspector()
@@ -191,6 +192,14 @@ class MainWindow(QMainWindow):
         page = self.page
         if page is not None:
             page.show_result(record_id)
+
+    @Slot(str, object)
+    def _hand_over(self, title: str, thing: object) -> None:
+        """One page gives another something to go on with."""
+        index = next((i for i, entry in enumerate(self._entries) if entry.title == title), None)
+        if index is not None:
+            self.show_workspace(index)
+            self._pages[index].receive(thing)
 
     # ---- the model
 

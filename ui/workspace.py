@@ -22,6 +22,7 @@ class Workspace(QWidget):
     title: ClassVar[str] = ""
     icon_name: ClassVar[str] = ""
     model_changed = Signal(object)
+    sent = Signal(str, object)  # title of another page, and what it shall show: see `receive`
     model_wanted = Signal(object)
     words_wanted = Signal(str)
 
@@ -45,6 +46,9 @@ class Workspace(QWidget):
 
     def show_result(self, record_id: str) -> None:
         """A picture was picked in the filmstrip: show it large."""
+
+    def receive(self, thing: object) -> None:
+        """Another page hands something over: a JobSpec or an ImageRequest to go on with here."""
 
     def start_with(self, prompt: str) -> None:
         """Fill in `prompt` and make the picture: the first picture in one click."""

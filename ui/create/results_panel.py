@@ -290,6 +290,8 @@ class ResultsPanel(QWidget):
             menu.addAction(theme.icon(icon, 16), name).triggered.connect(self._sender_of(command))
         close = menu.addAction(theme.icon("wand-sparkles", 16), "Make variations close to it")
         close.triggered.connect(self._sender_of(CLOSE_VARIATIONS))
+        graph = menu.addAction(theme.icon("workflow", 16), "Open as graph")
+        graph.triggered.connect(self._sender_of("picture.open_as_graph"))
         menu.aboutToHide.connect(menu.deleteLater)
         menu.popup(place)
 

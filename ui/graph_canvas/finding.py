@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 from PySide6.QtCore import QPointF
 
 from engine.contracts.errors import clip
 from engine.contracts.node_schema import NodeSchema
-from engine.contracts.workflow import Bookmark, Group, Link, Node
+from engine.contracts.workflow import Bookmark, Group, Link, Node, Workflow
 from engine.graph.subgraphs import SUBGRAPH
+from studio_app.documents.content import Content
 from studio_app.documents.edits import AddNodes, Connect, Disconnect, Edit, InsertOnWire, SwapNode, insertion
 from studio_app.documents.graph_document import Wire
+from studio_app.documents.schemas import Schemas
+from studio_app.documents.subgraph_edits import AddLibraryNode
 from ui.graph_canvas.acts import Acts
 from ui.graph_canvas.choice_popup import Choice
 from ui.graph_canvas.geometry import WIDTH
@@ -20,6 +24,8 @@ from ui.graph_canvas.search import Found, NodeFinder, swaps
 from ui.graph_canvas.sockets import name_words, words_for
 from ui.graph_canvas.tools.base import LooseEnd
 from ui.widgets.fuzzy import ranked
+
+LIBRARY = "library:"  # begins the type of a node of one's own that the workflow does not hold yet
 
 
 class Finding:
@@ -39,8 +45,10 @@ class Finding:
         at = place if place is not None else self.canvas.view.centre()
         words = f" that {'takes' if loose.is_output else 'gives'} {words_for(loose.kind)}" if loose is not None else ""
 
+        own = [*self._subgraphs(), *self._kept()]
+
         def find(text: str) -> Sequence[Choice]:
-            return [_choice(found) for found in self.finder.find(text, loose, self._subgraphs())]
+            return [_choice(found) for found in self.finder.find(text, loose, own)]
 
         self.canvas.open_list(
             "Add a node", f"Find a node{words}: name, category, socket or what it does", find,
@@ -56,6 +64,20 @@ class Finding:
         found = [document.schemas.of_type(name) for name in names]
         return [schema for schema in found if schema is not None]
 
+    def _kept(self) -> list[NodeSchema]:
+        """Nodes of one's own in the library that this workflow does not hold yet."""
+        library = self.canvas.app.workflows.library
+        there = {s.library for s in self.document.content.subgraphs.values()}
+        found = []
+        for node in library.nodes():
+            if node.id in there:
+                continue
+            content = Content(Workflow(subgraphs=library.node(node.id)))
+            schema = Schemas(self.document.registry, content).of_type(SUBGRAPH + node.id)
+            if schema is not None:
+                found.append(replace(schema, type=LIBRARY + node.id, category="My nodes"))
+        return found
+
     def add(self, found: Found, at: QPointF, end: LooseEnd | None = None) -> str:
         """Add a node of a type, wired to the loose end where it fits; returns its id, "" when it was refused."""
         schema = found.schema
@@ -68,6 +90,9 @@ class Finding:
             x, y = x + 30.0, y + 30.0
         node = Node(id=name, type=schema.type, type_version=schema.node_version, position=(round(x), round(y) - 16.0))
         edits: list[Edit] = [AddNodes((node,))]
+        if schema.type.startswith(LIBRARY):
+            parts = self.canvas.app.workflows.library.node(schema.type.removeprefix(LIBRARY))
+            edits = [AddLibraryNode(parts, replace(node, title=schema.title))]
         if end is not None and found.socket:
             if end.former is not None:
                 edits.append(Disconnect((end.former,)))
@@ -196,4 +221,4 @@ def _kind(schema: NodeSchema) -> str:
 
 
 def _base(type_name: str) -> str:
-    return type_name.removeprefix(SUBGRAPH).rpartition(".")[2] or "node"
+    return type_name.removeprefix(SUBGRAPH).removeprefix(LIBRARY).rpartition(".")[2] or "node"

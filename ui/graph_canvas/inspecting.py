@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, Slot
 
+from engine.contracts.job_spec import JobSpec
+from engine.recipes.build import request_of
+from studio_app.workflows.opening import open_as_graph
 from ui.graph_canvas.canvas import Canvas
+from ui.graph_canvas.form_page import FormPage
 from ui.graph_canvas.properties.panel import PropertiesPanel
 from ui.graph_canvas.values.editor import ValueEditor
 from ui.graph_canvas.values.running import Running
@@ -26,6 +30,7 @@ class Inspecting(QObject):
         self.page = page
         self.running = Running(page.app, page.runs, self)
         self.panel = PropertiesPanel(page.app, page.bridge, self.running)
+        self.forms: dict[str, FormPage] = {}
         self._open_seeds: dict[str, list[str]] = {}
         page.current_changed.connect(self.follow)
         page.runs.changed.connect(self.panel.refresh)
@@ -47,6 +52,9 @@ class Inspecting(QObject):
     def follow(self) -> None:
         """Another workflow or selection is in front, or it was changed."""
         editor = self.editor
+        form = self.forms.get(editor.canvas.tab.id) if editor is not None else None
+        if form is not None and form.shown:
+            self.page.bar.hide()
         self.panel.show_editor(editor)
         self.running.watch(editor.document.workflow if editor is not None else None)
 
@@ -68,8 +76,49 @@ class Inspecting(QObject):
         if canvas is not None:
             canvas.say("Nodes show what they made." if shown else "Nodes show no pictures.")
 
+    # ---- other views of the same document
+
+    def toggle_form(self) -> None:
+        """Show the workflow in front as a form, or as nodes again."""
+        canvas = self.page.current
+        if canvas is None:
+            return
+        page = self.forms.get(canvas.tab.id)
+        if page is None:
+            page = self.forms[canvas.tab.id] = FormPage(canvas, self.page.bridge, self.page.run)
+        self.page.editors[canvas.tab.id].close_editor()
+        page.show(not page.shown)
+        self.page.bar.setVisible(not page.shown)
+
+    def forget(self, tab: str) -> None:
+        """A tab was closed."""
+        page = self.forms.pop(tab, None)
+        if page is not None:
+            page.form.close_down()
+
+    def open_as_graph(self, spec: JobSpec) -> None:
+        """Exactly what made a picture, in a tab of its own."""
+        opened = open_as_graph(spec, self.page.app.node_types())
+        canvas = self.page.open_workflow(opened.workflow, spec.title or "From a picture")
+        if canvas is not None and len(opened.report) > 1:
+            canvas.say(" ".join(opened.report[1:]))
+
+    def open_in_create(self) -> None:
+        """Hand the workflow to Create, where it is one that Create makes too."""
+        canvas = self.page.current
+        if canvas is None:
+            return
+        request = request_of(JobSpec(workflow=canvas.document.workflow))
+        if request is None:
+            canvas.say("This workflow does more than Create can show; it stays a graph.")
+        else:
+            self.page.sent.emit("Create", request)
+
     def handlers(self) -> dict[str, Callable[[], object]]:
-        return {"graph.previews": self.toggle_previews}
+        return {
+            "graph.previews": self.toggle_previews, "graph.form": self.toggle_form,
+            "graph.open_in_create": self.open_in_create,
+        }  # fmt: skip
 
     def save_state(self) -> dict[str, Any]:
         for canvas, _, _ in self.page.pages.values():

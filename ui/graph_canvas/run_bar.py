@@ -26,6 +26,8 @@ class RunBar(QFrame):
         self.undo = IconButton("undo", "Undo", "Take the last change back.", shortcut="Ctrl+Z")
         self.redo = IconButton("redo", "Redo", "Do again what was taken back.", shortcut="Ctrl+Shift+Z")
         self.fit = IconButton("maximize", "Show everything", "See the whole workflow.", shortcut="Home")
+        self.form = IconButton("list-ordered", "Form", "Show the workflow as a form, or as nodes again.",
+                               shortcut="Ctrl+Alt+F")  # fmt: skip
         self.run = Button("Run", "play", kind="primary", tip="Make what the workflow makes.", shortcut="Ctrl+Return")
         self.count = NumberField("Times to run", "How often the workflow is queued.", minimum=1, maximum=100, value=1)
         self.count.setFixedWidth(theme.px(44))
@@ -36,7 +38,8 @@ class RunBar(QFrame):
         self.words = Label("", "muted")
         pairs: tuple[tuple[QWidget, str], ...] = (
             (self.add, "graph.search"), (self.undo, "graph.undo"), (self.redo, "graph.redo"),
-            (self.fit, "graph.frame_all"), (self.run, "graph.run"), (self.stop, "graph.cancel"),
+            (self.fit, "graph.frame_all"), (self.form, "graph.form"),
+            (self.run, "graph.run"), (self.stop, "graph.cancel"),
         )  # fmt: skip
         for widget, command in pairs:
             widget.setProperty("command", command)

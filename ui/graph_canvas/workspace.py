@@ -13,6 +13,7 @@ from PySide6.QtGui import QDropEvent, QHideEvent, QKeyEvent, QKeySequence, QResi
 from PySide6.QtWidgets import QFileDialog, QMessageBox, QSplitter, QStackedWidget, QWidget
 
 from engine.contracts.errors import TesseraError
+from engine.contracts.job_spec import JobSpec
 from engine.contracts.references import ModelRef
 from engine.contracts.workflow import Workflow
 from engine.recipes.request import ImageRequest
@@ -34,7 +35,7 @@ from ui.graph_canvas.runs import Runs
 from ui.graph_canvas.search import NodeFinder
 from ui.graph_canvas.tabs import Tabs
 from ui.graph_canvas.values.editor import ValueEditor
-from ui.graph_canvas.values.menu import add_value_acts
+from ui.graph_canvas.values.menu import add_output_acts, add_value_acts
 from ui.graph_canvas.values.picture import PictureImport
 from ui.widgets.basics import Button
 from ui.widgets.containers import EmptyState
@@ -130,6 +131,7 @@ class GraphWorkspace(Workspace):
         self.bar.setParent(self)  # it floats in the canvas in front, below that one's lists
         for tab_id in [name for name in self.pages if all(tab.id != name for tab in workflows.tabs)]:
             canvas = self.pages.pop(tab_id)[0]
+            self.inspecting.forget(tab_id)
             self.editors.pop(tab_id).close_down()
             self.runs.forget(canvas)
             self.beside.forget(tab_id)
@@ -394,6 +396,8 @@ class GraphWorkspace(Workspace):
             row = over.layout.row_at(place.y() - over.corner[1]) if over is not None else None
             if over is not None and row is not None and row.input:
                 add_value_acts(menu, self.editors[acts.canvas.tab.id], over.node.id, row.input)
+            if over is not None:
+                add_output_acts(menu, self.editors[acts.canvas.tab.id], over.node.id)
             acts.canvas.show_menu(menu, globally)
 
     def _menu_of_selection(self) -> None:
@@ -478,6 +482,11 @@ class GraphWorkspace(Workspace):
     def set_covered(self, covered: bool) -> None:
         self.empty.set_hidden(covered)
         self.bar.setVisible(not covered and self.current is not None)
+
+    def receive(self, thing: object) -> None:
+        """What made a picture, opened as a graph."""
+        if isinstance(thing, JobSpec):
+            self.inspecting.open_as_graph(thing)
 
     def start_with(self, prompt: str) -> None:
         self.start_text_to_picture()

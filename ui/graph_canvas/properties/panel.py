@@ -64,6 +64,7 @@ class PropertiesPanel(QWidget):
         self.fields: dict[str, ValueField] = {}
         self._state: Label | None = None
         self._why: Label | None = None
+        self._go_button: Button | None = None
         self.title: QLineEdit | None = None
         self.setAccessibleName("Properties")
         outer = Column(self, spacing=0)
@@ -104,7 +105,7 @@ class PropertiesPanel(QWidget):
         )  # fmt: skip
         if editor is not None and not items and editor.document.graph_id != MAIN:
             head = editor.document.content.subgraphs[editor.document.graph_id]
-            key = (*key, head.inputs, head.outputs, head.name)
+            key = (*key, head.inputs, head.outputs, head.name, head.library)
         if key != self._shown:
             self._shown = key
             self._build(items)
@@ -121,7 +122,7 @@ class PropertiesPanel(QWidget):
     # ---- building
 
     def _build(self, items: Sequence[NodeItem]) -> None:
-        self.fields, self._state, self._why, self.title = {}, None, None, None
+        self.fields, self._state, self._why, self.title, self._go_button = {}, None, None, None, None
         page = QWidget()
         column = Column(page, spacing=1, margins=2)
         editor = self._editor
@@ -136,7 +137,7 @@ class PropertiesPanel(QWidget):
             if len(items) == 1:
                 self._build_help(column, items[0])
         column.addStretch(1)
-        self.area.setWidget(page)  # deletes the page before
+        replace_page(self.area, page)
 
     def _build_nothing(self, column: Column, editor: ValueEditor) -> None:
         document = editor.document
@@ -174,8 +175,8 @@ class PropertiesPanel(QWidget):
         column.addWidget(self._state)
         go = Button("Go to the field", tip="Open the value that is at fault.")
         go.clicked.connect(lambda: go_to_fault(editor.canvas, editor, name))
-        go.setObjectName("fault")
         go.hide()
+        self._go_button = go
         column.addWidget(go)
         if item.node.type.startswith(SUBGRAPH):
             inside = Button("Open", "boxes", tip="Show what is in the subgraph.")
@@ -308,9 +309,8 @@ class PropertiesPanel(QWidget):
             self._state.setText(" ".join(part for part in parts if part))
             self._state.set_role("danger" if state.kind == "failed" else "muted")
             self._state.setVisible(bool(self._state.text()))
-        go = self.findChild(Button, "fault")
-        if go is not None:
-            go.setVisible(state.kind == "failed" and state.input in editor.editable(item.node.id))
+        if self._go_button is not None:
+            self._go_button.setVisible(state.kind == "failed" and state.input in editor.editable(item.node.id))
         if self.title is not None and not self.title.hasFocus() and self.title.text() != item.node.title:
             self.title.setText(item.node.title)
 
@@ -326,13 +326,25 @@ class PropertiesPanel(QWidget):
             if isValid(label):
                 label.setText(f"{_ACTIONS[found.action]}: {found.reason}." if found is not None else "")
 
-        self._background.run(lambda: looking.why(self._app, workflow, node), show,
-                             lambda sentence: isValid(label) and label.setText(""))  # fmt: skip
+        def quiet(sentence: str) -> None:
+            if isValid(label):  # a workflow that can't run has nothing to explain: the run itself says why
+                label.setText("")
+
+        self._background.run(lambda: looking.why(self._app, workflow, node), show, quiet)
 
     def close_down(self) -> None:
         self._timer.stop()
         self._editor = None
         self._background.close()
+
+
+def replace_page(area: QScrollArea, page: QWidget) -> None:
+    """Show another page; the one before goes later, since what it holds may be what asked for this."""
+    before = area.takeWidget()
+    if before is not None:
+        before.hide()
+        before.deleteLater()
+    area.setWidget(page)
 
 
 def common_inputs(items: Sequence[NodeItem]) -> list[tuple[str, InputSchema]]:

@@ -95,7 +95,6 @@ class SocketsEditor(QWidget):
             return
         if document.content.subgraphs[graph_id].library != kept.id:
             self._editor.acts.do("Keep in the library", RenameSubgraph(graph_id, library=kept.id))
-        self.update_all.show()
         canvas.say(f"“{kept.name}” is in the library; the search finds it in every workflow.")
 
     def take_from_library(self) -> None:

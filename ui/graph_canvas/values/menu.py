@@ -10,9 +10,10 @@ from PySide6.QtWidgets import QMenu
 from engine.contracts.workflow import FormField
 from engine.graph.subgraphs import SUBGRAPH
 from studio_app.documents.content import MAIN
-from studio_app.documents.edits import ResetInputs, ShowAsSocket
+from studio_app.documents.edits import Edit, ResetInputs, ShowAsSocket
 from studio_app.documents.form_fields import exposed, hidden
 from studio_app.documents.subgraph_edits import ExposeSocket, HideSocket
+from ui.graph_canvas.acts import Acts
 from ui.graph_canvas.geometry import is_value
 from ui.graph_canvas.values.editor import ValueEditor
 
@@ -50,6 +51,25 @@ def add_value_acts(menu: QMenu, editor: ValueEditor, node: str, name: str) -> No
             _act(menu, f"Expose {label}", lambda: acts.do("Expose", ExposeSocket("inputs", node, name)))
         else:
             _act(menu, f"Expose {label} no longer", lambda: acts.do("Hide", HideSocket("inputs", socket.name)))
+
+
+def add_output_acts(menu: QMenu, editor: ValueEditor, node: str) -> None:
+    """In an open subgraph: expose the node's outputs, or no longer."""
+    document, acts = editor.document, editor.acts
+    if document.graph_id == MAIN or node not in document.nodes:
+        return
+    there = {(s.node, s.socket): s.name for s in document.content.subgraphs[document.graph_id].outputs}
+    for output in document.schema(node).outputs:
+        name, words = output.name, output.name.replace("_", " ")
+        if (node, name) in there:
+            outer = there[node, name]
+            _act(menu, f"Expose output {words} no longer", _doing(acts, "Hide", HideSocket("outputs", outer)))
+        else:
+            _act(menu, f"Expose output {words}", _doing(acts, "Expose", ExposeSocket("outputs", node, name)))
+
+
+def _doing(acts: Acts, label: str, edit: Edit) -> Callable[[], object]:
+    return lambda: acts.do(label, edit)
 
 
 def reset_all(editor: ValueEditor, node: str) -> None:

@@ -1,0 +1,157 @@
+"""A workflow as a form, subgraphs with their sockets, and the ways between Create and the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QMenu
+from pytestqt.qtbot import QtBot
+
+from engine.contracts.workflow import FormField, Link, Node
+from engine.recipes.request import ImageRequest
+from tests.gui.canvas_room import choose, graph_workspace, opened
+from ui.forms.form_view import FormView
+from ui.graph_canvas.canvas import Canvas
+from ui.graph_canvas.properties.sockets import SocketsEditor
+from ui.graph_canvas.values.fields import NumberValue
+from ui.graph_canvas.values.menu import add_output_acts, add_value_acts
+from ui.graph_canvas.workspace import GraphWorkspace
+
+
+@pytest.fixture
+def page(tmp_path: Path, qtbot: QtBot) -> Iterator[GraphWorkspace]:
+    with graph_workspace(tmp_path, qtbot) as found:
+        yield found
+
+
+@pytest.fixture
+def canvas(page: GraphWorkspace) -> Canvas:
+    return opened(
+        page,
+        Node(id="solid", type="image.solid", position=(60, 60)),
+        Node(id="blur", type="image.blur", position=(400, 60), inputs={"image": Link("solid", "image")}),
+        Node(id="save", type="image.save", position=(800, 60), inputs={"image": Link("blur", "image")}),
+    )
+
+
+def form_of(page: GraphWorkspace) -> FormView:
+    canvas = page.current
+    assert canvas is not None
+    if canvas.tab.id not in page.inspecting.forms:
+        page.inspecting.toggle_form()
+    return page.inspecting.forms[canvas.tab.id].form
+
+
+def trigger(menu: QMenu, words: str) -> None:
+    next(a for a in menu.actions() if a.text() == words).trigger()
+
+
+def test_a_field_is_put_in_from_the_node_and_set_in_the_form(page: GraphWorkspace, canvas: Canvas) -> None:
+    menu = QMenu()
+    add_value_acts(menu, page.editors[canvas.tab.id], "solid", "width")
+    trigger(menu, "Put Width into the form")
+    form = form_of(page)
+    assert not page.bar.isVisible()
+    width = form.fields["solid.width"]
+    assert isinstance(width, NumberValue)
+    width.begin()
+    QTest.keyClicks(width.number, "3*100")
+    QTest.keyClick(width.number, Qt.Key.Key_Return)
+    assert canvas.document.nodes["solid"].inputs["width"] == 300
+    canvas.document.undo()
+    assert "width" not in canvas.document.nodes["solid"].inputs
+    page.inspecting.toggle_form()
+    assert not form.isVisible()
+
+
+def test_the_author_arranges_the_form(page: GraphWorkspace, canvas: Canvas) -> None:
+    form = form_of(page)
+    form.set_editing(True)
+    assert {choice.title for choice in form.inputs()} >= {"Width", "Height", "Colour"}
+    form.add_field(FormField(node="solid", input="width"))
+    form.add_field(FormField(node="solid", input="height"))
+    label = form.labels["solid.height"]
+    label.setFocus()
+    QTest.keyClicks(label, "How tall")
+    QTest.keyClick(label, Qt.Key.Key_Return)
+    group = form.groups["solid.height"]
+    group.setFocus()
+    QTest.keyClicks(group, "Size")
+    QTest.keyClick(group, Qt.Key.Key_Return)
+    form._move(["solid.width", "solid.height"], 1, -1)
+    shown = canvas.document.content.form
+    assert [(f.input, f.label, f.group) for f in shown] == [("height", "How tall", "Size"), ("width", "", "")]
+    canvas.document.undo()
+    assert [f.input for f in canvas.document.content.form] == ["width", "height"]
+
+
+def test_a_subgraph_is_named_ordered_kept_and_found_by_the_search(page: GraphWorkspace, canvas: Canvas) -> None:
+    acts = page.acts
+    assert acts is not None
+    canvas.scene.select(["solid", "blur"])
+    acts.make_subgraph()
+    inner = next(n for n, node in canvas.document.nodes.items() if node.type.startswith("subgraph:"))
+    assert acts.open_node(inner)
+    menu = QMenu()
+    editor = page.editors[canvas.tab.id]
+    add_value_acts(menu, editor, "solid", "width")
+    trigger(menu, "Expose Width")
+    add_value_acts(menu, editor, "blur", "radius")
+    trigger(menu, "Expose Radius")
+    add_output_acts(menu, editor, "solid")
+    trigger(menu, "Expose output image")
+    panel = page.inspecting.panel
+    panel.show()
+    canvas.scene.select(())
+    QApplication.processEvents()
+    sockets = panel.findChildren(SocketsEditor)[-1]
+    line = sockets.rows["inputs", "width"]
+    line.setFocus()
+    line.selectAll()
+    QTest.keyClicks(line, "breadth")
+    QTest.keyClick(line, Qt.Key.Key_Return)
+    head = canvas.document.content.subgraphs[canvas.document.graph_id]
+    assert [s.name for s in head.inputs] == ["breadth", "radius"]
+    sockets = panel.findChildren(SocketsEditor)[-1]
+    sockets._move("inputs", ["breadth", "radius"], 1, -1)
+    sockets.save_to_library()
+    panel.hide()
+    head = canvas.document.content.subgraphs[canvas.document.graph_id]
+    assert [s.name for s in head.inputs] == ["radius", "breadth"]
+    assert head.library
+    assert len(head.outputs) == 2
+    page.new()
+    other = page.current
+    assert other is not None
+    assert page.finding is not None
+    page.finding.search()
+    choose(other, "subgraph")
+    made = next(iter(other.document.nodes.values()))
+    assert other.document.schema(made.id).input("breadth") is not None
+    assert other.document.content.subgraphs[made.type.removeprefix("subgraph:")].library == head.library
+
+
+def test_what_made_a_picture_opens_as_a_graph_and_goes_back_to_create(page: GraphWorkspace) -> None:
+    request = ImageRequest(prompt="a red circle on a blue background", seed=7, width=64, height=64)
+    spec = page.app.jobs.spec_of(request)
+    page.receive(spec)
+    canvas = page.current
+    assert canvas is not None
+    assert {n.type for n in canvas.document.nodes.values()} == {n.type for n in spec.workflow.nodes}
+    sampler = next(n for n in canvas.document.nodes.values() if n.type.startswith("sample."))
+    assert sampler.inputs["seed"] == 7
+    sent: list[tuple[str, object]] = []
+    page.sent.connect(lambda title, thing: sent.append((title, thing)))
+    page.inspecting.open_in_create()
+    assert sent[0][0] == "Create"
+    assert isinstance(sent[0][1], ImageRequest)
+    assert (sent[0][1].prompt, sent[0][1].seed) == (request.prompt, 7)
+    canvas.document.edit("Blur", *[])
+    opened(page, Node(id="solid", type="image.solid"))
+    page.inspecting.open_in_create()
+    assert len(sent) == 1
+    assert "stays a graph" in page.current.note.label.text() if page.current else False
