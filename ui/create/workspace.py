@@ -118,6 +118,7 @@ class CreateWorkspace(Workspace):
             "picture.use_as_input": lambda: self._with_chosen(self.use_as_input),
             "picture.variations": lambda: self._with_chosen(self.make_variations),
             "picture.reuse_settings": lambda: self._with_chosen(self.reuse_settings),
+            "picture.open_as_graph": lambda: self._with_chosen(lambda record: self.sent.emit("Graph", record.spec)),
             "picture.delete": self.delete_chosen,
             "picture.open": lambda: self._with_chosen(lambda record: self.results.open(record.id)),
         }
@@ -202,6 +203,12 @@ class CreateWorkspace(Workspace):
         seed = request.seed if record.seed is None else record.seed
         self.session.set_request(dataclasses.replace(request, seed=seed, count=1))
         self.results.message.say("Prompt and settings are back; Generate makes the same picture again.")
+
+    def receive(self, thing: object) -> None:
+        """The settings of a workflow that Create can show."""
+        if isinstance(thing, ImageRequest):
+            self.session.set_request(thing)
+            self.results.message.say("The workflow's prompt and settings are here.")
 
     def use_as_input(self, record: ResultRecord) -> None:
         """Start the next picture from this one, at its size."""
