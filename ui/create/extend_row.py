@@ -28,7 +28,7 @@ class ExtendRow(QWidget):
         row = Row(buttons, spacing=0.5)
         self.sides: dict[str, IconButton] = {}
         for side, icon in _ICONS.items():
-            button = self.sides[side] = IconButton(icon, f"Extend {_WHERE[side]}", "", size=16)
+            button = self.sides[side] = IconButton(icon, f"Extend {_WHERE[side]}", size=16, quiet=False)
             button.clicked.connect(lambda _=False, side=side: self._extended(side))
             row.addWidget(button)
         self.clear = IconButton("x", "Don’t extend", "Makes the picture at its own size again.", size=16)
