@@ -132,9 +132,9 @@ def test_by_mouse_alone_from_nothing_to_the_picture(page: GraphWorkspace, qtbot:
     for source, output, target, into in sorted(WANTED):
         drag(canvas, socket(canvas, source, output, out=True), socket(canvas, target, into, out=False))
     assert wires_of(canvas) == WANTED
-    for name in ("width", "height"):  # 512 → 128 by dragging the number to the left as far as it goes down
-        drag_number(canvas, "empty", name, 128)
-    drag_number(canvas, "k_sampler", "steps", 10)
+    drag_number(canvas, "empty", "width", 128, 370)
+    drag_number(canvas, "empty", "height", 128, 370)
+    drag_number(canvas, "k_sampler", "steps", 10, 118)
     write_prompt(canvas, "encode_text", PROMPT)
     QTest.mouseClick(page.bar.run, LEFT)
     assert page.runs.jobs_of(canvas)
@@ -147,10 +147,10 @@ def row_middle(canvas: Canvas, node: str, name: str) -> QPointF:
     return QPointF(found.corner[0] + found.layout.width / 2, found.corner[1] + row.y + row.height / 2)
 
 
-def drag_number(canvas: Canvas, node: str, name: str, wanted: int) -> None:
-    """Drag a number sideways until it is what it should be."""
+def drag_number(canvas: Canvas, node: str, name: str, wanted: int, about: int) -> None:
+    """Drag a number to the left, `about` so far, until it is what it should be."""
     place = row_middle(canvas, node, name)
-    for distance in range(40, 800, 20):
+    for distance in range(about - 40, about + 40, 4):
         drag(canvas, place, place - QPointF(distance, 0))
         value = canvas.document.nodes[node].inputs.get(name)
         if value == wanted:

@@ -26,10 +26,11 @@ class KeyButton(Button):
     """
 
     given = Signal(str)
+    waiting = False  # on the class: events come while the button is still being made
 
     def __init__(self, title: str) -> None:
         super().__init__("", tip=f"Change the key of “{title}”. Backspace takes it away, Esc leaves it as it is.")
-        self._title, self._key, self.waiting = title, "", False
+        self._title, self._key = title, ""
         self.clicked.connect(self.wait)
 
     def show_key(self, key: str) -> None:

@@ -201,6 +201,10 @@ class ChoicePopup(QFrame):
         self.help.setFixedHeight(2 * lines)
         self.setFixedWidth(width)
         height = self.sizeHint().height()
+        over = height - (self._host.height() - theme.space(2))
+        if over > 0:  # a large scale in a small window: fewer rows, at least two
+            self.list.setFixedHeight(max(2 * theme.px(32), self.list.height() - over))
+            height = self.sizeHint().height()
         x = max(theme.space(1), min(self._at.x(), self._host.width() - width - theme.space(1)))
         y = max(theme.space(1), min(self._at.y(), self._host.height() - height - theme.space(1)))
         self.setGeometry(x, y, width, height)
