@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Signal, Slot
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QLineEdit, QWidget
 
 from studio_app.events import Unsubscribe
 from studio_app.models.downloads import Download
+from ui import theme
 from ui.bridge.background import Background
 from ui.bridge.bridge import Bridge
+from ui.dialogs.page import scrolling
 from ui.models.incoming import RUNNING, DownloadRow
 from ui.widgets.basics import Button, IconLabel, Label, Panel, describe
 from ui.widgets.layouts import Column, Row
@@ -51,8 +54,14 @@ class DownloadsPanel(QWidget):
         self.problem.hide()
         column.addWidget(self.problem)
         self.list = Panel(2)
-        self._list = Column(self.list, spacing=1.5, margins=(1.5, 1))
+        inside = Column(self.list, spacing=0, margins=(1.5, 1))
+        rows = QWidget()
+        self._list = Column(rows, spacing=1.5)
+        self._list.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self._area = scrolling(rows)
+        inside.addWidget(self._area)
         column.addWidget(self.list)
+        self._room = theme.px(200)
         self.list.hide()
         self.fetch.clicked.connect(self.start)
         self.field.returnPressed.connect(self.start)
@@ -74,6 +83,19 @@ class DownloadsPanel(QWidget):
     def close_down(self) -> None:
         for undo in self._following:
             undo()
+
+    def set_room(self, height: int) -> None:
+        """The pixels the rows may take before they scroll."""
+        self._room = height
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        wanted = self._list.totalHeightForWidth(max(1, self.width() - theme.space(3)))
+        self._area.setFixedHeight(max(1, min(self._room, wanted)))
 
     def running(self) -> int:
         return sum(row.download.state in RUNNING for row in self._rows.values())
@@ -111,6 +133,7 @@ class DownloadsPanel(QWidget):
             row.hide()
             row.deleteLater()
         self.list.setVisible(bool(self._rows))
+        self._fit()
         if row is not None and row.download.state != "done":
             self._background.run(lambda: self._app.downloads.discard(key), None, self._say)
 
@@ -126,6 +149,7 @@ class DownloadsPanel(QWidget):
         else:
             row.update_to(download)
         self.list.show()
+        self._fit()
         if download.state == "done" and was != "done":
             self.finished.emit(download)
 

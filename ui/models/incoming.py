@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from PySide6.QtCore import Signal, Slot
+from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QProgressBar, QWidget
 
@@ -69,17 +69,17 @@ class DownloadRow(QWidget):
         row = Row(spacing=1)
         self.icon = IconLabel("download", 16, "text_muted")
         self.name = ElidedLabel("", "strong")
-        self.words = ElidedLabel("", "muted")
+        self.words = ElidedLabel("", "small")
         self.main = Button("Stop", kind="quiet", tip="Stops the download; what came is kept.")
         self.cross = IconButton("x", "Discard the download", "Forgets it and what came of it.", size=16)
         row.addWidget(self.icon)
-        row.addWidget(self.name, 2)
-        row.addWidget(self.words, 3)
+        row.addWidget(self.name, 1)
         row.addWidget(self.main)
         row.addWidget(self.cross)
         column.addLayout(row)
         self.bar = Bar("How much of it is here")
         column.addWidget(self.bar)
+        column.addWidget(self.words)
         self.why = Label("", "danger", wrap=True)
         column.addWidget(self.why)
         self.main.clicked.connect(self._main)
@@ -210,11 +210,13 @@ class Arrivals(Panel):
         super().__init__(2)
         self._rows: list[ArrivalRow] = []
         self._busy = False
+        self._room = theme.px(280)
         column = Column(self, spacing=1, margins=(1.5, 1))
         self.title = Label("", "strong")
         column.addWidget(self.title)
         self._inside = QWidget()
         self._list = Column(self._inside, spacing=1)
+        self._list.setAlignment(Qt.AlignmentFlag.AlignTop)
         self._area = scrolling(self._inside)
         column.addWidget(self._area)
         self.bar = Bar("How much is copied")
@@ -305,8 +307,13 @@ class Arrivals(Panel):
     @Slot()
     def _rescale(self) -> None:
         """As high as its rows need, up to a limit where it scrolls."""
-        wanted = self._list.totalHeightForWidth(max(1, self.width() - theme.space(4)))
-        self._area.setFixedHeight(min(theme.px(280), max(wanted, self._list.totalSizeHint().height())))
+        wanted = self._list.totalHeightForWidth(max(1, self.width() - theme.space(3)))
+        self._area.setFixedHeight(max(1, min(self._room, wanted)))
+
+    def set_room(self, height: int) -> None:
+        """The pixels its rows may take before they scroll."""
+        self._room = height
+        self._rescale()
 
     @Slot()
     def _accept(self) -> None:

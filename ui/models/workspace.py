@@ -17,7 +17,7 @@ from PySide6.QtGui import (
     QResizeEvent,
     QShowEvent,
 )
-from PySide6.QtWidgets import QFileDialog, QStackedWidget, QWidget
+from PySide6.QtWidgets import QFileDialog, QSizePolicy, QStackedWidget, QWidget
 
 from engine.contracts.errors import MissingModel
 from engine.contracts.references import ModelRef
@@ -129,6 +129,7 @@ class ModelsWorkspace(Workspace):
         self._stack = QStackedWidget()
         for page in (self.empty, self.nothing, self.grid):
             self._stack.addWidget(page)
+        self._stack.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
         middle.addWidget(self._stack, 1)
         foot = Row(spacing=1)
         foot.addWidget(self.hashing)
@@ -461,7 +462,9 @@ class ModelsWorkspace(Workspace):
     @Slot()
     def _fit(self) -> None:
         """Where there is no room for three columns, buttons bring the shelves and the details."""
-        self.setMinimumWidth(theme.px(340))  # else the columns that are shown now would keep the window wide
+        # Without it the columns that are shown now would keep the window wide, and its empty places keep it high.
+        self.setMinimumSize(theme.px(340), theme.px(280))
+        self._stack.setMinimumHeight(theme.px(48))
         room, middle = self.width(), theme.px(300)
         both = room >= self.side.width() + self.details.width() + middle
         one = both or room >= self.side.width() + middle
@@ -471,6 +474,9 @@ class ModelsWorkspace(Workspace):
         self.details.setVisible(both or alone)
         self._right_head.setVisible(alone)
         self.side.setVisible(not alone and (one or self.shelves_button.isChecked()))
+        left = self.height() - theme.px(250)  # for what is on its way in: the head, buttons and a strip of cards stay
+        self.downloads.set_room(max(theme.px(40), min(theme.px(200), round(left * 0.32))))
+        self.arrivals.set_room(max(theme.px(48), min(theme.px(280), round(left * 0.36))))
         self._middle.setVisible(not alone and (one or not self.side.isVisibleTo(self)))
 
     def showEvent(self, event: QShowEvent) -> None:
