@@ -97,6 +97,7 @@ class Stage:
         self.several_prompts()
         self.long_texts()
         self.prompt_editor()
+        self.models()
         self.window.close()
         self.app.close()
 
@@ -189,6 +190,35 @@ class Stage:
         self.wait(lambda: bool(self.page.form.prompt_editor.look.warnings))
         self.pause(200)
         self.keep("prompt_warnings")
+
+    def models(self) -> None:
+        from studio_app.models.table import Note
+        from tests.gui import models_room
+        from ui.models.workspace import ModelsWorkspace
+
+        self.app.commands.run("view.models")
+        page, folder = self.window.page, self.app.paths.models
+        assert isinstance(page, ModelsWorkspace)
+        self.pause(300)
+        self.keep("models_empty")
+        folder.mkdir(parents=True, exist_ok=True)
+        models_room.fill(folder)
+        page.look_again()
+        self.wait(lambda: page.cards.rowCount() == 9)
+        library, name = self.app.model_library, "ink wash landscapes"
+        page_of_it = "https://civitai.com/models/3/ink"
+        library.note(library.find(name), Note(("landscape", "ink"), "Good at 0.7, with few words.", True, page_of_it))
+        new = models_room.lora(folder.parent / "in" / f"{name}.safetensors", 2048, words="ink wash", title="Ink wash 2")
+        library.versions.bring_in(new, library.find(name), note="trained twice as long", origin=page_of_it)
+        page.choose(folder / "loras" / f"{name}.safetensors")
+        self.wait(lambda: len(page.details.versions.rows) == 2)
+        self.pause(400)
+        self.keep("models")
+        other = models_room.lora(folder.parent / "in" / "paper cut.safetensors", words="papercut", licence="cc0-1.0")
+        page.importer.look([other, new, folder / "evil.ckpt"])
+        self.wait(lambda: page.arrivals.go.isVisible())
+        self.keep("models_import")
+        page.arrivals.clear()
 
     # ---- doing and keeping
 
