@@ -9,7 +9,7 @@ import pytest
 from PySide6.QtCore import QPointF, Qt
 from PySide6.QtGui import QColor, QGuiApplication, QImage
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QLineEdit
+from PySide6.QtWidgets import QApplication, QLineEdit, QWidget
 from pytestqt.qtbot import QtBot
 
 from engine.contracts.references import BlobRef, ModelRef
@@ -66,6 +66,13 @@ def value(canvas: Canvas, node: str, name: str) -> object:
     return canvas.document.nodes[node].inputs.get(name)
 
 
+def focused() -> QWidget:
+    """What has the keyboard."""
+    widget = QApplication.focusWidget()
+    assert widget is not None
+    return widget
+
+
 def write(text: str) -> None:
     """Type into whatever has the keyboard, then Enter."""
     widget = QApplication.focusWidget()
@@ -105,9 +112,9 @@ def test_a_number_is_dragged_as_one_entry(page: GraphWorkspace, canvas: Canvas) 
 
 def test_escape_takes_back_what_the_editor_changed(page: GraphWorkspace, canvas: Canvas) -> None:
     click(canvas, row(canvas, "sampler", "steps"))
-    QTest.keyClick(QApplication.focusWidget(), Qt.Key.Key_Up)
+    QTest.keyClick(focused(), Qt.Key.Key_Up)
     assert value(canvas, "sampler", "steps") == 26
-    QTest.keyClick(QApplication.focusWidget(), Qt.Key.Key_Escape)
+    QTest.keyClick(focused(), Qt.Key.Key_Escape)
     assert value(canvas, "sampler", "steps") is None
     assert editor_of(page).frame is None
 
@@ -116,7 +123,7 @@ def test_tab_goes_to_the_next_value_and_enter_begins_with_the_first(page: GraphW
     canvas.scene.select(["sampler"])
     key(canvas, Qt.Key.Key_Return)
     assert editor_of(page).place == ("sampler", "seed")
-    QTest.keyClick(QApplication.focusWidget(), Qt.Key.Key_Tab)
+    QTest.keyClick(focused(), Qt.Key.Key_Tab)
     assert editor_of(page).place == ("sampler", "steps")
     write("12")
     assert value(canvas, "sampler", "steps") == 12
@@ -179,7 +186,7 @@ def test_a_model_is_chosen_among_those_that_are_here(page: GraphWorkspace, canva
 def test_a_prompt_is_written_on_the_node_as_one_entry(page: GraphWorkspace, canvas: Canvas) -> None:
     click(canvas, row(canvas, "text", "text"))
     assert isinstance(field(page), PromptValue)
-    QTest.keyClicks(QApplication.focusWidget(), "a red circle")
+    QTest.keyClicks(focused(), "a red circle")
     assert value(canvas, "text", "text") == "a red circle"
     click(canvas, QPointF(480, 700))
     assert editor_of(page).field is None

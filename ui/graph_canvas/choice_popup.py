@@ -28,6 +28,7 @@ from PySide6.QtWidgets import (
     QStyleOptionViewItem,
     QWidget,
 )
+from shiboken6 import isValid
 
 from ui import theme
 from ui.graph_canvas.sockets import colour_of, shape_path
@@ -178,7 +179,7 @@ class ChoicePopup(QFrame):
     def close_popup(self) -> None:
         if self.isVisible():
             self.hide()
-            if self._before is not None:
+            if self._before is not None and isValid(self._before):
                 self._before.setFocus(Qt.FocusReason.PopupFocusReason)
 
     @Slot(str)

@@ -26,8 +26,8 @@ from ui.graph_canvas.values.make import make_field
 from ui.graph_canvas.values.seeds import OpenSeeds
 from ui.widgets.layouts import Column
 
-SMALLEST = {"picture": (220, 48), "curve": (220, 160), "json": (240, 110), "prompt": (260, 84), "colour": (140, 30),
-            "file": (220, 30), "seed": (230, 30)}  # fmt: skip
+SMALLEST = {"picture": (220, 48), "curve": (220, 160), "json": (240, 110), "prompt": (260, 84), "colour": (140, 36),
+            "file": (220, 36), "seed": (230, 36)}  # fmt: skip
 
 
 class ValueEditor(QObject):
@@ -245,9 +245,12 @@ class ValueEditor(QObject):
             box = item.rect()  # a note, or an input that stands in the properties only
         seen = self.view.viewportTransform().mapRect(box)
         schema = self.schema_of(*self.place)
-        wide, high = SMALLEST.get(kind_of(schema) if schema is not None else "text", (120, 30))
+        wide, high = SMALLEST.get(kind_of(schema) if schema is not None else "text", (120, 36))
         size = QSize(max(round(seen.width()), theme.px(wide)), max(round(seen.height()), theme.px(high)))
-        frame.setGeometry(QRect(seen.topLeft().toPoint(), size))
+        corner = seen.topLeft().toPoint()
+        if row is not None and row.kind == "value":  # taller than its row: over its middle
+            corner.setY(round(seen.center().y() - size.height() / 2))
+        frame.setGeometry(QRect(corner, size))
 
     @Slot(object)
     def _document_changed(self, change: object) -> None:
