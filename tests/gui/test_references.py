@@ -100,6 +100,7 @@ def empty(stage: Stage) -> None:
 
 def prompt(stage: Stage) -> None:
     stage.page.session.update(prompt="a red castle on a blue background", style="watercolour", count=4)
+    until(stage.qtbot, lambda: stage.page.form.prompt_editor.look.counts)
 
 
 def scrolled_to(stage: Stage, section: QWidget) -> None:

@@ -332,6 +332,7 @@ class PromptEditor(QWidget):
 
     def _look_later(self) -> None:
         self._look_timer.start()
+        self._show_row()
         if self._model is not None:
             self._mark_unknown()
 
@@ -350,10 +351,10 @@ class PromptEditor(QWidget):
 
     def _show_look(self) -> None:
         counts = " · ".join(count.words for count in self.look.counts)
-        self.tokens.setText(counts)
+        self.tokens.setText(counts or " ")  # a blank one is as high: nothing moves when the count comes
         tip = "Tokens of the prompt, and how many the model's text encoder takes."
         describe(self.tokens, f"Tokens: {counts}" if counts else "Tokens", tip)
-        self._tools.setVisible(not self._compact and (bool(counts) or self._has_buttons()))
+        self._show_row()
         warnings = self.look.warnings
         shown = "\n".join(warnings[:MOST_SAID])
         self.warnings.setText(shown)
@@ -364,9 +365,12 @@ class PromptEditor(QWidget):
             said = (self.field.accessibleDescription(), counts, *warnings)
             self.field.setToolTip("\n".join(text for text in said if text))
 
-    def _has_buttons(self) -> bool:
+    def _show_row(self) -> None:
+        """The row below the field is there while it has buttons or, once there are words, tokens to count."""
         buttons = (self.insert_button, self.recent_button)
-        return self._with_buttons and any(button.parent() is self._tools for button in buttons)
+        buttons_here = self._with_buttons and any(button.parent() is self._tools for button in buttons)
+        counted = self._model is not None and bool(self.text().strip())
+        self._tools.setVisible(not self._compact and (buttons_here or counted))
 
     # ---- keeping
 
