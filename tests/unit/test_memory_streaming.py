@@ -1,0 +1,153 @@
+"""Blocks streamed one after the other: what is copied, kept and given back. And what makes a card faster."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from engine.contracts.errors import Cancelled
+from engine.graph.interruption import attending
+from engine.memory.device import Card
+from engine.memory.slots import slots_of
+from engine.memory.speed import Speed, arranged, installed, prepare_card, prepare_part
+from engine.memory.streaming import BlockStream
+from tests.memory_room import SimulatedCard
+
+
+class Stack(torch.nn.Module):
+    """Layers that are run in another order than they are listed in, the last of them twice."""
+
+    def __init__(self, order: tuple[int, ...] = (1, 0, 2, 2)) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.blocks = torch.nn.ModuleList([torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU()) for _ in "abc"])
+        self.order = order
+        self.requires_grad_(False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for place in self.order:
+            x = self.blocks[place](x)
+        return x
+
+
+def streamed(net: Stack, card: Card, *, from_disk: bool = False, bits: int = 16) -> BlockStream:
+    blocks = list(net.blocks)
+    return BlockStream(card, blocks, [slots_of(block, bits) for block in blocks], bits, from_disk=from_disk)
+
+
+X = torch.linspace(-1, 1, 16).reshape(2, 8)
+ONE = 256 + 256  # a block's matrix and its bias, each on a place of its own
+
+
+@pytest.mark.parametrize("from_disk", [False, True])
+def test_each_block_is_copied_once_a_pass(from_disk: bool) -> None:
+    net = Stack()
+    expected = net(X)
+    stream = streamed(net, Card("cpu", 1 << 30), from_disk=from_disk)
+    torch.testing.assert_close(net(X), expected, rtol=0, atol=0)
+    net(X)  # the order is known now
+    before = stream.copied
+    for _ in range(3):
+        torch.testing.assert_close(net(X), expected, rtol=0, atol=0)
+    assert stream.copied - before == 3 * 3 * ONE
+    assert stream.bytes == 2 * ONE  # two buffers
+    assert stream.host_bytes == (0 if from_disk else 3 * ONE)
+
+
+def test_nothing_of_it_stays_when_it_is_removed() -> None:
+    net, card = Stack(), SimulatedCard()
+    masters = {name: id(tensor) for name, tensor in net.named_parameters()}
+    with card.watching():
+        stream = streamed(net, card)
+        answer = net(X)
+        assert card.now >= 2 * ONE
+        stream.remove()
+        del answer
+    assert card.settled() == 0
+    assert {name: id(tensor) for name, tensor in net.named_parameters()} == masters
+    assert not any("forward" in vars(block) for block in net.blocks)
+
+
+def test_a_changed_master_is_brought_alone() -> None:
+    """As an adapter's merged weight is: put in for a call, and taken out."""
+    net = Stack((0, 1, 2))
+    streamed(net, Card("cpu", 1 << 30))
+    plain = net(X)
+    merged = {"blocks.1.0.weight": net.blocks[1][0].weight * 2}
+    expected = torch.func.functional_call(Stack((0, 1, 2)), merged, (X,))
+    torch.testing.assert_close(torch.func.functional_call(net, merged, (X,)), expected, rtol=0, atol=0)
+    torch.testing.assert_close(net(X), plain, rtol=0, atol=0)
+
+
+def test_a_cancelled_job_stops_between_blocks() -> None:
+    net = Stack((0, 1, 2))
+    streamed(net, Card("cpu", 1 << 30))
+    done: list[int] = []
+
+    def check() -> None:
+        if len(done) == 1:
+            raise Cancelled
+
+    net.blocks[0].register_forward_hook(lambda *_: done.append(0))
+    net.blocks[1].register_forward_hook(lambda *_: done.append(1))
+    with attending(check), pytest.raises(Cancelled):
+        net(X)
+    assert done == [0]
+    assert net.blocks[1][0].weight.data_ptr() == dict(net.named_parameters())["blocks.1.0.weight"].data_ptr()
+
+
+def test_a_copied_network_runs_by_itself() -> None:
+    net = Stack()
+    stream = streamed(net, Card("cpu", 1 << 30))
+    expected = net(X)
+    twin = copy.deepcopy(net)
+    stream.remove()
+    for parameter in net.parameters():
+        parameter.zero_()
+    torch.testing.assert_close(twin(X), expected)
+
+
+def test_eight_bits_are_brought_and_made_whole() -> None:
+    net = Stack()
+    expected = net(X)
+    stream = streamed(net, Card("cpu", 1 << 30), bits=8)
+    answer = net(X)
+    assert 0 < float((answer - expected).abs().max()) < 0.02
+    assert stream.bytes < 2 * ONE * 2
+    assert not torch.equal(answer, expected)
+
+
+def test_speed_changes_nothing_on_the_processor() -> None:
+    net = Stack()
+    cpu = torch.device("cpu")
+    assert prepare_card(cpu, Speed()) == ()
+    assert prepare_part(net, "unet", cpu, Speed(compiled=True)) == ()
+    assert installed()[:2] == ("auto", "native")
+
+
+def test_a_part_is_arranged_for_the_card_it_goes_to() -> None:
+    net = torch.nn.Sequential(torch.nn.Conv2d(4, 4, 3))
+    x = torch.ones(1, 4, 8, 8)
+    expected = net(x)
+    assert arranged(net, "unet", Speed()) == ("channels last",)
+    assert net[0].weight.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(net(x), expected)
+    assert arranged(Stack(), "transformer", Speed(attention="native", compiled=True)) == ()
+
+    class Network(torch.nn.Module):
+        asked: tuple[str, ...] = ()
+
+        def set_attention_backend(self, name: str) -> None:
+            if name == "sage":
+                raise RuntimeError("no such card")
+            self.asked += (name,)
+
+        def compile_repeated_blocks(self, **_: object) -> None:
+            self.asked += ("compiled",)
+
+    given = Network()
+    assert arranged(given, "transformer", Speed("flash", compiled=True)) == ("flash attention", "compiled")
+    assert given.asked == ("flash", "compiled")
+    assert arranged(given, "transformer", Speed("sage")) == ()
