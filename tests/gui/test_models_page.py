@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QMimeData, QPointF, QRectF, Qt, QUrl
 from PySide6.QtGui import QDropEvent, QGuiApplication, QPainter
+from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QComboBox, QLineEdit, QListView, QPlainTextEdit, QWidget
 from pytestqt.qtbot import QtBot
 
@@ -21,8 +22,10 @@ from tests.gui.create_room import click, press, until, write
 from tests.gui.models_room import fill, lora, models_page, picture
 from tests.unit.download_room import HOST, House, open_house
 from ui import appearance
+from ui.create.workspace import CreateWorkspace
 from ui.dialogs.network_ledger import LedgerTable
 from ui.dialogs.preferences import Preferences
+from ui.main_window import open_window
 from ui.models.cards_model import Filter
 from ui.models.cards_view import GAP
 from ui.models.incoming import Rate
@@ -435,3 +438,38 @@ def test_the_settings_show_what_left_this_machine(tmp_path: Path, qtbot: QtBot, 
     assert examine(app).facts["Network"].startswith("offline: nothing leaves this machine; 1 request,")
     settings.close()
     app.close()
+
+
+# --- in the window
+
+
+def test_the_key_opens_the_page_and_what_is_used_goes_to_create(tmp_path: Path, qtbot: QtBot) -> None:
+    app = Application(tmp_path / "data")
+    app.settings.set("ui.welcomed", True)
+    app.settings.set("engine.warm_up", False)
+    lora(app.paths.models / "ink.safetensors", words="ink wash")
+    appearance.apply(app)
+    window = open_window(app)
+    try:
+        window.activateWindow()
+        until(qtbot, window.isActiveWindow)
+        QTest.keyClick(window, Qt.Key.Key_5, Qt.KeyboardModifier.ControlModifier)
+        page = window.page
+        assert isinstance(page, ModelsWorkspace)
+        assert not window.notice.isVisible()  # it is about Create's model
+        until(qtbot, lambda: names(page) == ["ink"])
+        choose(page, qtbot, "ink")
+        page.grid.setFocus()
+        press(page.grid, Qt.Key.Key_Return)
+        create = window.page
+        assert isinstance(create, CreateWorkspace)
+        assert create.session.request.prompt == "<lora:ink:1>, ink wash"
+        starter = app.models.starter()
+        assert starter is not None
+        page.model_wanted.emit(starter.ref)
+        assert create.model() == starter.ref
+    finally:
+        window.close()
+        window.deleteLater()
+        app.close()
+        qtbot.wait(1)

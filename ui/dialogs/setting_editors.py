@@ -127,19 +127,21 @@ class _PathEditor(_TextEditor):
             self.edited.emit(chosen)
 
 
-class _FoldersEditor(SettingEditor):
-    """A list of folders, one on each line."""
+class _ListEditor(SettingEditor):
+    """A list of folders or of host names, one on each line."""
 
     def __init__(self, setting: Setting, value: Any) -> None:
         self.lines = QPlainTextEdit()
         self.lines.setTabChangesFocus(True)
-        self.lines.setPlaceholderText("One folder on each line")
+        folders = not setting.key.endswith("hosts")
+        self.lines.setPlaceholderText("One folder on each line" if folders else "One host on each line")
         self.lines.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.lines.setFixedHeight(theme.px(72))
         super().__init__(setting, self.lines)
         self.browse = IconButton("folder-open", f"Add to {setting.label}", "Chooses a folder to add.", size=16)
         self.browse.clicked.connect(self._add)
         self.row.addWidget(self.browse, 0, Qt.AlignmentFlag.AlignTop)
+        self.browse.setVisible(folders)
         self.show_value(value)
         self.lines.textChanged.connect(self._changed)
 
@@ -166,7 +168,7 @@ _EDITORS: dict[str, type[SettingEditor]] = {
     "float": _NumberEditor,
     "text": _TextEditor,
     "path": _PathEditor,
-    "json": _FoldersEditor,
+    "json": _ListEditor,
 }
 
 
