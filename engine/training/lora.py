@@ -73,11 +73,7 @@ class TrainableLoRA:
     def remove(self) -> None:
         """Leave the module as it was, bit for bit."""
         for name in self.layers:
-            layer = self._module.get_submodule(name)
-            original = layer.parametrizations["weight"].original  # type: ignore[index, union-attr]
-            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
-            with torch.no_grad():
-                layer.weight = nn.Parameter(original.detach(), requires_grad=False)
+            parametrize.remove_parametrizations(self._module.get_submodule(name), "weight", leave_parametrized=False)
         self.layers.clear()
 
 

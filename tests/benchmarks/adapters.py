@@ -1,11 +1,11 @@
 """Adapters: how exact LoRA arithmetic is, what the starter's LoRA does, and how fast LoRAs come and go.
 
-`stripe_shift_sd`: how far the LoRA moves the style measure (contrast of bands, training/starter/stripes.py), in standard
-deviations of the plain pictures' measure; the same prompts and seeds with and without, on scenes that no training
-showed. `colour_right_*`: how often the starter's judge finds the colour that the prompt asks of its figure.
+`stripe_shift_sd`: how far the LoRA moves the style measure (contrast of bands, training/starter/stripes.py), in
+standard deviations of the plain pictures' measure; the same prompts and seeds with and without, on scenes that no
+training showed. `colour_right_*`: how often the starter's judge finds the colour that the prompt asks of its figure.
 `*_error`: largest difference of merged weights from the layout's formula in double precision. `add_remove_changed`:
-bytes of the loaded model that differ after a LoRA was laid on it and taken off 100 times. `switch_cpu_ms`: from one strength
-to another until the network can run; nothing is loaded for it.
+bytes of the loaded model that differ after a LoRA was laid on it and taken off 100 times. `switch_cpu_ms`: from one
+strength to another until the network can run; nothing is loaded for it.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class Room(Context):
         model, clip = self.with_lora(weight)
         positive = encode_text(ctx, clip, prompt)
         latent = k_sampler(ctx, model, positive, self.negative, empty(ctx, EDGE, EDGE), seed=seed, **SETTINGS)
-        made = decode_image(ctx, self.vae, latent)[0]
-        return np.round(made * 255).astype(np.uint8)
+        made = np.round(decode_image(ctx, self.vae, latent)[0] * 255)
+        return np.asarray(made, np.uint8)
 
 
 def style(room: Room, count: int, weight: float = 1.0) -> dict[str, float]:
