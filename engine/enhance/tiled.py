@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -75,7 +75,7 @@ def canvas(shape: tuple[int, ...], in_memory: int = IN_MEMORY) -> Pixels:
         return np.zeros(shape, np.float32)
     with tempfile.TemporaryFile(prefix="tessera-picture-", dir=_room()) as file:
         # The mapping keeps the file alive; it has no name to be left behind.
-        mapped: Any = np.memmap(file, np.float32, "w+", shape=shape)
+        mapped: Pixels = np.memmap(file, np.float32, "w+", shape=shape)
     return mapped
 
 

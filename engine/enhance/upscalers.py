@@ -46,10 +46,9 @@ def receptive_field(network: torch.nn.Module) -> tuple[int, bool]:
     A network that mixes the whole picture, or more than 512 pixels of it, is said to see 64: what its neighbours then
     share is blended.
     """
-    first = next(network.parameters(), None)
-    where = {} if first is None else {"device": first.device, "dtype": first.dtype}
+    first = next(network.parameters(), torch.zeros(()))
     for length in _PROBES:
-        strip = torch.full((1, 3, _PROBE_HEIGHT, length), 0.5, **where)  # type: ignore[arg-type]
+        strip = torch.full((1, 3, _PROBE_HEIGHT, length), 0.5, device=first.device, dtype=first.dtype)
         middle = length // 2
         scale = network(strip).shape[-1] // length
         strip[..., _PROBE_HEIGHT // 2, middle] = float("nan")

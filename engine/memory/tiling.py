@@ -31,7 +31,7 @@ STATISTICS: tuple[Statistics, ...] = ("swept", "estimated", "own")
 # Pixels to either side that a place of the picture depends on, of decoders and encoders with blocks as Stable
 # Diffusion's, the widest in use: in latent cells of 8 pixels 1 + 4 + 6 (middle and first level), 7/2, 7/4 and 8/8.
 RECEPTIVE_FIELD = 144
-COPY_SWEEPS = 2  # over each smaller copy; its tiles cost a quarter of the next one's
+COPY_SWEEPS = 1  # over each smaller copy: a second one measured worse (1.59 against 1.17 of 255, 99.9th percentile)
 MOST_KEYS = 16_384  # as many places as the middle block sees in a picture of 1024²
 
 
@@ -260,7 +260,6 @@ def _statistics(
     shared = _Shared()
     halvings = max(0, math.ceil(math.log2(max(cells) / tile)))
     for level in range(halvings, 0, -1):
-        check()
         small, rows, columns = _small(source, scale_in, 2**level)
         for _ in range(1 if level == halvings else COPY_SWEEPS):
             _sweep(network, small, (rows, columns), tile, context, scale_in, shared, check, nothing)
@@ -379,12 +378,11 @@ def _with(
         if task == "count":
             if place == len(shared.gathered):
                 shared.gathered.append([])
-            kept = [
-                inside(side.transpose(-1, -2).unflatten(-1, (tall * fold, wide * fold)), tall * fold, wide * fold)[
-                    ..., :: shared.stride, :: shared.stride
-                ].flatten(-2).transpose(-1, -2).contiguous().cpu()
-                for side in (key, value)
-            ]  # fmt: skip
+            kept = []
+            for side in (key, value):
+                grid = side.transpose(-1, -2).reshape(*side.shape[:-2], side.shape[-1], tall * fold, wide * fold)
+                chosen = inside(grid, tall * fold, wide * fold)[..., :: shared.stride, :: shared.stride]
+                kept.append(chosen.flatten(-2).transpose(-1, -2).contiguous().cpu())
             shared.gathered[place].append((kept[0], kept[1]))
             if place >= len(shared.attentions):
                 return F.scaled_dot_product_attention(query, key, value, *args, **kwargs)
