@@ -10,18 +10,40 @@ from engine.contracts.errors import MissingModel, TesseraError
 from engine.contracts.workflow import Workflow
 from engine.memory.blueprint import Blueprint
 from engine.memory.estimates import Estimates
-from engine.memory.footprint import ModelFootprint
-from engine.memory.machine import Machine
+from engine.memory.footprint import GIB, ModelFootprint
+from engine.memory.machine import Machine, preset
 from engine.memory.planner import Change, Plan, Quality, choose, nearest_fit
 from engine.memory.request import Request
-from engine.memory.words import effect, faster, refusal, sentence
+from engine.memory.words import effect, faster, refusal, sentence, size
 from engine.memory.workload import work_of
+from studio_app.machine_memory import card_memory, main_memory
 
 if TYPE_CHECKING:
+    from engine.contracts.job_spec import JobSpec
     from engine.graph.registry import Registry
     from studio_app.models.index import ModelIndex
+    from studio_app.settings.store import Settings
 
 SMALLER = (768, 512, 256)
+
+
+def machine_here(settings: Settings) -> Machine | None:
+    """The card of this machine as the settings let the studio use it; None where pictures are made by the processor.
+
+    A size set by hand (engine.vram_gib) counts for a card; without one it speaks of none.
+    """
+    card = card_memory()
+    if card is None:
+        return None
+    chosen = round(settings.get("engine.vram_gib") * GIB)
+    machine = preset(min(chosen, card.total) if chosen else card.total, main_memory().total)
+    return replace(machine, name=card.device).leaving(round(settings.get("engine.leave_gib") * GIB))
+
+
+def processor_words(model: ModelFootprint) -> str:
+    """What a run on the processor takes: weights there have thirty-two bits, and one part works at a time."""
+    need = 2 * sum(part.weights for part in model.parts) + 2 * max(part.peak for part in model.parts)
+    return f"On the processor, with about {size(need)} of main memory."
 
 
 @dataclass(frozen=True)
@@ -75,6 +97,21 @@ class Planner:
                 why = f"it can't be foreseen what this model needs ({error.what})"
                 found.append(Planned(work.node, work.model.name, work.request, None, unknown=why))
         return found
+
+    def in_create(self, spec: JobSpec, settings: Settings, registry: Registry) -> Planned | None:
+        """The plan of what Create would make here. Without a card its words say what main memory it takes."""
+        machine = machine_here(settings)
+        if machine is not None:
+            found = self.workflow(spec.workflow, registry, machine, settings.get("engine.quality"))
+            return found[0] if found else None
+        work = next(iter(work_of(spec.workflow, registry)), None)
+        if work is None or work.request is None:
+            return None
+        entry = self._models.entry(work.model)
+        folder = str(entry.path) if entry.path.is_dir() else ""
+        blueprint = Blueprint(entry.family, "" if folder else entry.info.variant, folder)
+        footprint = Estimates(self._cache).of(blueprint, work.request)
+        return Planned(work.node, entry.name, work.request, None, words=processor_words(footprint))
 
     def model(
         self, model: Blueprint, request: Request, machine: Machine, quality: Quality = "exact", *, node: str = "",

@@ -46,5 +46,11 @@ class GenerateBar(QWidget):
         self.cancel.setText("Cancel" if running < 2 else f"Cancel {running}")
         self.generate.setText("Generate" if not running else "Generate next")
 
+    def add_line(self, line: QWidget) -> None:
+        """One more line below: the memory plan."""
+        column = self.layout()
+        assert column is not None
+        column.addWidget(line)
+
     def show_estimate(self, sentence: str) -> None:
         self.estimate.setText(sentence)

@@ -27,6 +27,7 @@ from ui.create.job_watch import JobWatch
 from ui.create.mime import local_picture
 from ui.create.picture_actions import PictureActions
 from ui.create.pictures_in import Arrival, bring_in
+from ui.create.plan_line import PlanLine
 from ui.create.results_model import ResultsModel
 from ui.create.results_panel import CLOSE_VARIATIONS, FIRST_PROMPT, ResultsPanel
 from ui.create.start_picture import PICTURE_FILTER, png_bytes
@@ -75,6 +76,8 @@ class CreateWorkspace(Workspace):
         self._save_timer.setInterval(SAVE_AFTER_MS)
         self._commands = self._bind_commands()
         self._connect()
+        self.plan = PlanLine(app, bridge, self.session, self._background)
+        self.form.bar.add_line(self.plan)
         self._show_estimate()
 
     def _connect(self) -> None:
@@ -406,6 +409,7 @@ class CreateWorkspace(Workspace):
         for unbind in self._unbind:
             unbind()
         self._unbind = []
+        self.plan.close_down()
         self.basket.empty()
         self.watch.close()
         self._background.close()
