@@ -13,6 +13,7 @@ def scrolling(body: QWidget) -> QScrollArea:
     """`body` in a frame that scrolls up and down only."""
     area = QScrollArea()
     area.setWidgetResizable(True)
+    area.setAccessibleName("Contents")
     area.setFrameShape(QFrame.Shape.NoFrame)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     area.setWidget(body)

@@ -130,6 +130,7 @@ class ChoicePopup(QFrame):
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         column = Column(self, spacing=0.75, margins=1)
         self.query = QLineEdit()
+        self.query.setAccessibleName("Find")  # until it is opened for something
         column.addWidget(self.query)
         self.list = QListView()
         self.list.setUniformItemSizes(True)

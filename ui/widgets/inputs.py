@@ -34,6 +34,7 @@ class Choice(QComboBox):
         self.setMinimumContentsLength(6)
         self.setMaxVisibleItems(16)
         describe(self, name, tip)
+        self.view().setAccessibleName(f"{name}: choices")
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         if self.hasFocus():
