@@ -19,6 +19,7 @@ from engine.families.autoencoder import Parts
 from engine.families.protocol import BindRequest
 from engine.graph.values import Patch
 from engine.models.adapters.apply import Weights, adapted, lora_stack
+from engine.models.merging import blended
 
 
 def no_others(ref: ModelRef) -> Any:
@@ -34,16 +35,37 @@ class PatchedParts:
         self._merged: dict[str, tuple[tuple[Patch, ...], Weights]] = {}
 
     def weights(self, part: str, patches: Sequence[Patch]) -> Weights:
-        """The tensors of a part that LoRAs change, merged from its untouched masters; the last stack is kept."""
-        stack = tuple(patch for patch in patches if patch.kind == "lora")
+        """The tensors of a part that LoRAs and other models change, made beside its untouched masters.
+
+        The last stack is kept. Raises InvalidRequest for what does not fit the part.
+        """
+        stack = tuple(patch for patch in patches if patch.kind in ("lora", "merge"))
         if not stack:
             self._merged.pop(part, None)
             return {}
         known = self._merged.get(part)
         if known is None or known[0] != stack:
-            weights = adapted(self._parts(part), part, lora_stack(stack, self._others), self._family)
+            module = self._parts(part)
+            masters = self._blended(module, part, stack)
+            changed = adapted(module, part, lora_stack(stack, self._others), self._family, masters)
+            weights = {**masters, **changed}
             known = self._merged[part] = (stack, weights)
         return known[1]
+
+    def _blended(self, module: Any, part: str, patches: Sequence[Patch]) -> Weights:
+        """The part's parameters mixed with those of other models, one after another; LoRAs are laid on what results."""
+        made: Weights = {}
+        for patch in patches:
+            if patch.kind == "merge":
+                settings = dict(patch.settings)
+                other = self._others(settings["weights"])._parts(part)
+                theirs = dict(other.named_parameters())
+                theirs |= PatchedParts({part: other}.__getitem__, self._others, self._family).weights(
+                    part, settings["patches"]
+                )
+                mine = {**dict(module.named_parameters()), **made}
+                made = blended(mine, theirs, settings["ratio"], str(settings["weights"].name))
+        return made
 
     def for_prompts(self, part: str, request: BindRequest) -> Mapping[int, Weights]:
         """By identity of the prompt entry: `weights` of the run's LoRAs and those laid on the part for that prompt."""

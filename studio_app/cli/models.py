@@ -10,6 +10,7 @@ from engine.contracts.errors import EXIT_BAD_INPUT, BadInput, InvalidRequest, Mi
 from studio_app.application import Application
 from studio_app.cli import model_notes as said
 from studio_app.cli.console import print_json, remark, say
+from studio_app.cli.merge import add_merge, merge
 from studio_app.models.hashing import file_sha256
 from studio_app.models.index import ModelEntry
 
@@ -36,6 +37,8 @@ actions:
   favourite NAME         mark a model as a favourite; “--off” unmarks it
   remove NAME            move a file to the trash folder of the data folder; “remove --undo” brings the last one back
   folders [add|remove DIR]  the searched folders and whose layout they have
+  merge A [B] -o NAME    write A mixed with B (--weight, --difference C) and with --lora FILE:STRENGTH baked in; LoRA
+                         files are merged with each other, exactly or to --rank R
   verify                 read every file again, compare its sha256 with the known one, name files with equal content
 
 examples:
@@ -47,7 +50,7 @@ examples:
 
 ACTIONS = (
     "list", "identify", "import", "versions", "rollback", "tag", "note", "favourite", "remove", "folders", "verify",
-    "token",
+    "token", "merge",
 )  # fmt: skip
 
 
@@ -63,6 +66,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tag", metavar="TAG", default="", help="with list: only files with this tag")
     parser.add_argument("--base", metavar="FAMILY", default="", help="with list: only files for a base, such as sdxl")
     parser.add_argument("--sha256", metavar="HEX", default="", help="with import URL: what the file must have")
+    add_merge(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -72,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         actions = {
             "list": _list, "identify": _identify, "import": _import, "remove": _remove, "folders": _folders,
             "verify": _verify, "token": _token, "versions": said.versions, "rollback": said.rollback, "tag": said.tag,
-            "note": said.note, "favourite": said.favourite,
+            "note": said.note, "favourite": said.favourite, "merge": merge,
         }  # fmt: skip
         return actions[args.action](app, args)
     finally:
@@ -80,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(app: Application, args: argparse.Namespace) -> int:
-    entries, refused = app.models.list(), app.models.refused()
+    entries, refused = app.models.list(args.kind or "checkpoint"), app.models.refused()
     files = app.model_library.list(args.kind, " ".join(args.rest))
     files = [item for item in files if said.wanted(item, args)]
     if args.favourites or args.tag:

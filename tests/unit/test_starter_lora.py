@@ -65,7 +65,7 @@ def test_it_starts_from_the_model_as_it_is_and_leaves_it_so() -> None:
 def test_the_file_is_what_was_trained(tmp_path: Path) -> None:
     net = Net()
     made = trained(net)
-    changed = {name: net.get_submodule(name).weight.detach().clone() for name in ("linear", "conv")}
+    changed = {"linear": net.linear.weight.detach().clone(), "conv": net.conv.weight.detach().clone()}
     save_lora(tmp_path / "l.safetensors", made.tensors(torch.float32), {"ss_network_dim": "2"})
     made.remove()
     merged = adapted(net, "unet", [Applied(read_adapter(tmp_path / "l.safetensors"), 1.0)])

@@ -5,7 +5,7 @@ Taking an adapter away is to use the masters again, so nothing of it can stay be
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -31,7 +31,7 @@ class Applied:
 
 
 @dataclass(frozen=True, eq=False)
-class _Share:
+class Share:
     """What one adapter does to one parameter: rows start..stop of its change, times `strength`."""
 
     change: LayerChange
@@ -42,19 +42,35 @@ class _Share:
     layer: str
 
 
-def adapted(module: Any, part: str, stack: Sequence[Applied], family: str = "") -> Weights:
+def adapted(
+    module: Any,
+    part: str,
+    stack: Sequence[Applied],
+    family: str = "",
+    masters: Mapping[str, torch.Tensor] | None = None,
+) -> Weights:
     """The parameters of `module` that the stack changes, summed in float32 and rounded once.
 
-    part    the module's name in a diffusers folder; `family` finds layers named as in the original repository
+    part     the module's name in a diffusers folder; `family` finds layers named as in the original repository
+    masters  what stands in the place of some of the module's own parameters (a merged model's)
     Raises InvalidRequest when an adapter has layers that the module lacks, or of another size.
     """
-    names = layer_names(module, part, family)
-    own = dict(module.named_parameters())
-    shares: dict[str, list[_Share]] = {}
+    own = {**dict(module.named_parameters()), **(masters or {})}
+    shapes = {name: tuple(value.shape) for name, value in own.items()}
+    planned = shares_of(shapes, part, stack, family, type(module).__name__)
+    return {key: summed(own[key].detach(), key, found).to(own[key].dtype) for key, found in planned.items()}
+
+
+def shares_of(
+    shapes: Mapping[str, tuple[int, ...]], part: str, stack: Sequence[Applied], family: str = "", class_name: str = ""
+) -> Mapping[str, Sequence[Share]]:
+    """What the stack does to each parameter that it changes, before anything is computed. Raises as `adapted`."""
+    names = _layer_names(shapes, part, family)
+    shares: dict[str, list[Share]] = {}
     for item in stack:
         if item.strength:
-            _collect(shares, item, part, module, names, own)
-    return {key: _summed(own[key].detach(), key, found) for key, found in shares.items()}
+            _collect(shares, item, _sections(part, class_name), part, names, shapes)
+    return shares
 
 
 def layer_names(module: Any, part: str, family: str = "") -> Mapping[str, tuple[Placement, ...]]:
@@ -62,7 +78,11 @@ def layer_names(module: Any, part: str, family: str = "") -> Mapping[str, tuple[
 
     transformers 5 dropped the inner `text_model`, which files still write.
     """
-    own = {key.rpartition(".")[0] for key, _ in module.named_parameters()}
+    return _layer_names([name for name, _ in module.named_parameters()], part, family)
+
+
+def _layer_names(parameters: Iterable[str], part: str, family: str) -> Mapping[str, tuple[Placement, ...]]:
+    own = {key.rpartition(".")[0] for key in parameters}
     found: dict[str, tuple[Placement, ...]] = {}
     if family:
         for original, placements in module_map(family, part).items():
@@ -76,21 +96,21 @@ def layer_names(module: Any, part: str, family: str = "") -> Mapping[str, tuple[
     return found
 
 
-def _sections(part: str, module: Any) -> tuple[str, ...]:
+def _sections(part: str, class_name: str) -> tuple[str, ...]:
     if part in ("unet", "transformer"):
         return ("denoiser",)
     # The second encoder of Flux is the T5, which some files count as the third, as Stable Diffusion 3 does.
-    if part == "text_encoder_2" and "T5" in type(module).__name__:
+    if part == "text_encoder_2" and "T5" in class_name:
         return ("te3", "te2")
     return {"text_encoder": ("te1",), "text_encoder_2": ("te2",), "text_encoder_3": ("te3",)}.get(part, ())
 
 
 def _collect(
-    shares: dict[str, list[_Share]], item: Applied, part: str, module: Any,
-    names: Mapping[str, tuple[Placement, ...]], own: Mapping[str, torch.Tensor],
+    shares: dict[str, list[Share]], item: Applied, sections: Sequence[str], part: str,
+    names: Mapping[str, tuple[Placement, ...]], shapes: Mapping[str, tuple[int, ...]],
 ) -> None:  # fmt: skip
     adapter = item.adapter
-    layers = next((adapter.sections[s] for s in _sections(part, module) if s in adapter.sections), {})
+    layers = next((adapter.sections[s] for s in sections if s in adapter.sections), {})
     strangers = [name for name in layers if name not in names]
     if strangers:
         raise InvalidRequest(
@@ -103,10 +123,10 @@ def _collect(
         for placement in names[layer]:
             strength = item.strength * weight_of_block(block_of(placement.target), item.blocks)
             weight = f"{placement.target}.weight"
-            length = own[weight].shape[0] if weight in own else 0
+            length = shapes[weight][0] if weight in shapes else 0
             rows = (start, start + length) if len(names[layer]) > 1 else None
             start += length
-            share = _Share(change, strength, placement, rows, adapter.name, layer)
+            share = Share(change, strength, placement, rows, adapter.name, layer)
             if not strength:
                 continue
             if change.weight is not None:
@@ -115,19 +135,20 @@ def _collect(
                 shares.setdefault(f"{placement.target}.bias", []).append(share)
 
 
-def _summed(master: torch.Tensor, key: str, shares: Sequence[_Share]) -> torch.Tensor:
+def summed(master: torch.Tensor, key: str, shares: Sequence[Share]) -> torch.Tensor:
+    """The parameter `key` with its shares, float32."""
     total = master.float()
     for share in shares:
         total = _with_bias(total, share) if key.endswith(".bias") else _with_share(total, share)
-    return total.to(master.dtype)
+    return total
 
 
-def _with_bias(total: torch.Tensor, share: _Share) -> torch.Tensor:
+def _with_bias(total: torch.Tensor, share: Share) -> torch.Tensor:
     assert share.change.bias is not None
     return total + _piece(share.change.bias.float(), total, share) * share.strength
 
 
-def _with_share(total: torch.Tensor, share: _Share) -> torch.Tensor:
+def _with_share(total: torch.Tensor, share: Share) -> torch.Tensor:
     delta = share.change.weight
     assert delta is not None
     if isinstance(delta, Magnitude) and share.rows is None:
@@ -140,7 +161,7 @@ def _with_share(total: torch.Tensor, share: _Share) -> torch.Tensor:
     return total + _piece(delta.change(), total, share) * share.strength
 
 
-def _piece(change: torch.Tensor, like: torch.Tensor, share: _Share) -> torch.Tensor:
+def _piece(change: torch.Tensor, like: torch.Tensor, share: Share) -> torch.Tensor:
     """The part of a layer's change that belongs to the parameter `like`, in its shape and on its device."""
     place = share.placement
     if share.rows is not None:
