@@ -213,7 +213,7 @@ class ModelDetails(QWidget):
         self.use.setVisible(bool(usable))
         self.use.setText(usable)
         describe(self.use, usable, "Puts it to work on the Create page.", "Enter")
-        hint = "Or drag its card onto a prompt or the canvas." if prompt_words(item) else ""
+        hint = "Or drag its card onto a prompt." if prompt_words(item) else ""
         self.use_note.setText(hint)
         self.use_note.setVisible(bool(hint))
         self.star.setVisible(about is not None)

@@ -335,7 +335,7 @@ class ModelsWorkspace(Workspace):
         elif prompt_words(item):
             self.words_wanted.emit(prompt_words(item))
         else:
-            self._say("info", f"“{item.name}” is used by nodes: drag its card onto the canvas, or choose it in a node.")
+            self._say("info", f"“{item.name}” is used by nodes: choose it in a node of the Graph page.")
 
     # ---- bringing in
 
