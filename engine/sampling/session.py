@@ -222,8 +222,12 @@ class Session:
         factor = 8 if latent.space == "any" else family.latent_space.factor
         entries = (*plan.positive, *plan.negative)
         extras = [dict(entry.extras) for entry in entries]
+        # A run in windows needs what one window needs, however large the picture is.
+        height, width = (
+            min(edge * factor, getattr(family, "window", edge * factor)) for edge in latent.samples.shape[-2:]
+        )
         request = Request(
-            latent.samples.shape[-1] * factor, latent.samples.shape[-2] * factor, latent.samples.shape[0],
+            width, height, latent.samples.shape[0],
             bool(plan.negative) and plan.cfg != 1.0, steps=plan.steps,
             controls=max((len(item.get("controls", ())) for item in extras), default=0),
             references=max((len(item.get("references", ())) for item in extras), default=0),

@@ -83,6 +83,11 @@ class WindowedFamily:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._family, name)
 
+    @property
+    def window(self) -> int:
+        """The edge of a window in pixels, by which its memory is planned."""
+        return self._windows.size * int(self._family.latent_space.factor)
+
     def bind(self, request: BindRequest) -> Bound:
         """See Family.bind. A guide also steers where one window holds everything."""
         return _BoundWindows(self._family, request, self._windows, self._check, self._tell)

@@ -214,8 +214,8 @@ SETTINGS: dict[str, Any] = {"seed": 7, "steps": 2, "cfg": 4.0, "sampler": "ddim"
 
 
 @pytest.fixture(scope="module")
-def starter() -> tuple[Recorder, Any, Any, Any, LatentValue]:
-    ctx = Recorder()
+def starter() -> tuple[Any, Any, Any, Any, LatentValue]:
+    ctx: Any = Recorder()
     model, _, positive, negative = handles(ctx)
     return (
         ctx,
