@@ -34,7 +34,9 @@ def twenty_nodes() -> Workflow:
                 "negative": Link("no", "conditioning"), "latent": Link("size", "latent"), "seed": 40 + index,
                 "steps": 20,
             }),
-            Node(id=look, type="latent.decode_image", inputs={"latent": Link(draw, "latent"), "vae": Link("model", "vae")}),
+            Node(id=look, type="latent.decode_image", inputs={
+                "latent": Link(draw, "latent"), "vae": Link("model", "vae"),
+            }),
             Node(id=save, type="image.save", inputs={"image": Link(look, "image")}),
         ]  # fmt: skip
     nodes.append(Node(id="note", type="utility.note", inputs={"text": "**Four** pictures of one model."}))

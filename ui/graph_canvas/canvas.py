@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from PySide6.QtCore import QEvent, QPoint, QPointF, Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QKeyEvent, QKeySequence, QResizeEvent
-from PySide6.QtWidgets import QMenu, QWidget
+from PySide6.QtWidgets import QFrame, QMenu, QWidget
 
 from engine.contracts.errors import TesseraError
 from studio_app.application import Application
@@ -219,7 +219,7 @@ def key_name(event: QKeyEvent) -> str:
     return QKeySequence(modifiers.value | key).toString()
 
 
-class _Note(QWidget):
+class _Note(QFrame):
     """A sentence that floats for a while."""
 
     def __init__(self, parent: QWidget) -> None:

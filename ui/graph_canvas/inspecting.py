@@ -56,7 +56,7 @@ class Inspecting(QObject):
         if form is not None and form.shown:
             self.page.bar.hide()
         self.panel.show_editor(editor)
-        self.running.watch(editor.document.workflow if editor is not None else None)
+        self.running.watch(editor.document if editor is not None else None)
 
     def run(self, canvas: Canvas, targets: tuple[str, ...] = ()) -> list[str]:
         """Queue the workflow as often as the run bar says; what has not changed is not run again."""

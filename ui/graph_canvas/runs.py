@@ -151,6 +151,9 @@ class Runs(QObject):
 
     def _finished(self, canvas: Canvas, event: JobEvent) -> None:
         del self._jobs[event.job]
+        for name, state in canvas.scene.states.items():
+            if state.kind in {"done", "cached"}:  # what they gave is known by signature from now on
+                self.show_made(canvas, name)
         self._running.pop(event.job, None)
         self._counts.pop(event.job, None)
         outcome, error = event.data.get("outcome"), str(event.data.get("error", "") or "")

@@ -20,7 +20,7 @@ from ui.graph_canvas.geometry import PAD, Row, label_of
 from ui.graph_canvas.node_item import NodeItem
 from ui.graph_canvas.tools.base import Gesture
 from ui.graph_canvas.values.drag import DragNumber
-from ui.graph_canvas.values.fields import SeedValue, ValueField
+from ui.graph_canvas.values.fields import PromptValue, SeedValue, ValueField
 from ui.graph_canvas.values.kinds import choices_of, filtered, kind_of, nothing_to_choose, value_in
 from ui.graph_canvas.values.make import make_field
 from ui.graph_canvas.values.seeds import OpenSeeds
@@ -106,6 +106,8 @@ class ValueEditor(QObject):
         frame = _Frame(self.view.viewport(), label)
         Column(frame, margins=0).addWidget(field)
         frame.setProperty("place", (item.node.id, name))
+        if isinstance(field, PromptValue):
+            field.editor.set_compact(True)
         field.show_value(value)
         if isinstance(field, SeedValue):
             field.show_lock(self.seeds.is_locked(*self.place))

@@ -241,7 +241,6 @@ class PromptValue(ValueField):
         super().__init__(name, item)
         self.editor = PromptEditor(app, bridge)
         self.editor.set_negative("negative" in item.name)
-        self.editor.set_compact(True)
         describe(self.editor.field, name, item.tooltip)
         self.add(self.editor, 1)
         self.setFocusProxy(self.editor)

@@ -11,7 +11,7 @@ from PySide6.QtCore import QBuffer, QIODevice, QObject, QTimer, Signal, Slot
 from engine.contracts.workflow import Workflow
 from studio_app import looking
 from studio_app.application import Application
-from studio_app.documents.graph_document import Wire
+from studio_app.documents.graph_document import GraphDocument, Wire
 from ui.bridge.background import Background
 from ui.graph_canvas.canvas import Canvas
 from ui.graph_canvas.runs import Runs, picture_of, run_name
@@ -33,7 +33,8 @@ class Running(QObject):
         super().__init__(parent)
         self._app, self._runs = app, runs
         self._background = Background(self)
-        self._workflow: Workflow | None = None
+        self._document: GraphDocument | None = None
+        self._seen = (0, -1)  # the document and its revision when it was last looked at
         self._asked: Workflow | None = None
         self.plans: dict[str, Planned] = {}
         self.sentence = ""  # why there are no plans
@@ -83,15 +84,16 @@ class Running(QObject):
 
     # ---- whether it fits
 
-    def watch(self, workflow: Workflow | None) -> None:
-        """The workflow in front, whenever it changed: planned once changes rest."""
-        if workflow is not self._workflow:
-            self._workflow = workflow
+    def watch(self, document: GraphDocument | None) -> None:
+        """The workflow in front, whenever it changed: planned once changes rest. Costs nothing during a drag."""
+        now = (id(document), document.revision if document is not None else -1)
+        if now != self._seen:
+            self._document, self._seen = document, now
             self._timer.start()
 
     @Slot()
     def _plan(self) -> None:
-        workflow = self._workflow
+        workflow = self._document.workflow if self._document is not None else None
         if workflow is None or workflow is self._asked or not workflow.nodes:
             return
         self._asked = workflow
