@@ -94,6 +94,19 @@ def test_refused_files_are_listed_with_their_reason(app: Application) -> None:
         app.model_library.note(item, Note(text="x"))
 
 
+@pytest.mark.parametrize("length", [640, 896, 1152, 1408])
+def test_a_header_whose_length_looks_like_a_pickle_is_no_pickle(tmp_path: Path, length: int) -> None:
+    """These lengths begin with the bytes 80 02 … 80 05, as pickles do."""
+    layer = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+    tensors = {f"{layer}.lora_down.weight": (1, 768), f"{layer}.lora_up.weight": (320, 1)}
+    path = h.write_safetensors(tmp_path / "a.safetensors", tensors, {"pad": ""})
+    missing = length - int.from_bytes(path.read_bytes()[:8], "little")
+    h.write_safetensors(path, tensors, {"pad": "x" * missing})
+    assert path.read_bytes()[:2] == bytes([0x80, length >> 8])
+    about = identify(path)
+    assert (about.kind, about.container) == ("lora", "safetensors")
+
+
 # --- folders of other programs, in place
 
 
