@@ -1,6 +1,6 @@
 """Reads names out of the accessibility tree as a screen reader does; run by the system's Python, which has `dbus`.
 
-    python3 atspi_reader.py     prints "role<TAB>name" of everything it reaches, once an application is there
+python3 atspi_reader.py     prints "role<TAB>name" of everything it reaches, once an application is there
 """
 
 import sys

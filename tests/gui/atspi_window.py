@@ -29,7 +29,9 @@ def main(data: Path) -> int:
     reader = QProcess()
     reader.setProcessChannelMode(QProcess.ProcessChannelMode.ForwardedChannels)
     reader.finished.connect(qt.quit)
-    QTimer.singleShot(0, reader, lambda: reader.start("/usr/bin/python3", [str(Path(__file__).with_name("atspi_reader.py"))]))
+    QTimer.singleShot(
+        0, reader, lambda: reader.start("/usr/bin/python3", [str(Path(__file__).with_name("atspi_reader.py"))])
+    )
     QTimer.singleShot(25_000, qt, qt.quit)
     qt.exec()
     page.close_down()

@@ -13,7 +13,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from tests.gui.canvas_room import CTRL, LEFT, NONE, at, click, double_click, drag, graph_workspace, item, key
+from tests.gui.canvas_room import CTRL, LEFT, NONE, click, double_click, drag, graph_workspace, item
 from tests.gui.create_room import until
 from ui.graph_canvas.canvas import Canvas
 from ui.graph_canvas.workspace import GraphWorkspace

@@ -20,7 +20,18 @@ from PySide6.QtCore import (
     Signal,
     Slot,
 )
-from PySide6.QtGui import QAction, QFont, QKeyEvent, QPainter, QPainterPath, QPen, QPixmap, QTextLayout, QTextOption
+from PySide6.QtGui import (
+    QAction,
+    QFont,
+    QKeyEvent,
+    QPainter,
+    QPainterPath,
+    QPen,
+    QPixmap,
+    QResizeEvent,
+    QTextLayout,
+    QTextOption,
+)
 from PySide6.QtWidgets import (
     QFrame,
     QInputDialog,
@@ -190,6 +201,10 @@ class CardView(QListView):
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.doubleClicked.connect(self.opened)
 
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self.scheduleDelayedItemsLayout()  # Qt keeps the rows of the first, smaller size otherwise
+
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() in {Qt.Key.Key_Return, Qt.Key.Key_Enter} and self.currentIndex().isValid():
             self.opened.emit(self.currentIndex())
@@ -332,7 +347,9 @@ class Gallery(PageDialog):
     @Slot(QPoint)
     def _menu(self, place: QPoint) -> None:
         menu = QMenu(self)
-        buttons = [button for button in (self.open_button, self.rename_button, self.delete_button) if button.isVisible()]
+        buttons = [
+            button for button in (self.open_button, self.rename_button, self.delete_button) if button.isVisible()
+        ]
         for button in buttons:
             action = QAction(button.text(), menu)
             action.setEnabled(button.isEnabled())
