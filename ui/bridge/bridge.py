@@ -49,6 +49,7 @@ class Bridge(QObject):
         self._lock = threading.Lock()
         self._awake = False
         self._last = 0.0
+        self._frame: tuple[str, QImage] | None = None  # the newest preview and its job
         self._undo: list[Callable[[], object]] = []
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -94,16 +95,20 @@ class Bridge(QObject):
         self._queue.clear()
 
     def preview(self, job_id: str) -> QImage | None:
-        """The newest preview frame of a running job as a picture of its own, or None. Pull it when painting."""
+        """The newest preview frame of a running job as a picture of its own, or None. Pull it when painting.
+
+        The engine hands each frame out once; it is kept here, since more than one place shows it.
+        """
         if self._app is None:
             return None
         frame = self._app.jobs.preview(job_id)
         if frame is None:
-            return None
+            return self._frame[1] if self._frame is not None and self._frame[0] == job_id else None
         height, width = frame.shape[:2]
         data = frame.tobytes()  # contiguous; the picture below is copied, so that it owns its pixels
         image = QImage(data, width, height, 3 * width, QImage.Format.Format_RGB888)
-        return image.convertToFormat(QImage.Format.Format_RGB32)
+        self._frame = job_id, image.convertToFormat(QImage.Format.Format_RGB32)
+        return self._frame[1]
 
     def post(self, deliver: Callable[[Any], object], value: Any) -> None:
         """Call `deliver(value)` on the GUI thread, in order; nothing after `close`. From any thread."""
