@@ -16,6 +16,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.gui.graph_scenes import graph_scenes
+
 ROOT = Path(__file__).resolve().parents[2]
 RATIOS = (1, 2)
 THEMES = ("dark", "light")
@@ -98,6 +100,7 @@ class Stage:
         self.long_texts()
         self.prompt_editor()
         self.models()
+        graph_scenes(self)
         self.window.close()
         self.app.close()
 
