@@ -79,7 +79,8 @@ def nameless(root: QWidget) -> list[str]:
         inner = widget.parent() is not None and widget.focusProxy() is not None
         inner = inner or widget.objectName().startswith("qt_")  # a part of a widget of Qt's own, which has the name
         if takes and not inner and not readable(widget):
-            owners, owner = [], widget
+            owners: list[str] = []
+            owner = widget
             while (above := owner.parentWidget()) is not None and len(owners) < 4:
                 owners.append(type(above).__name__)
                 owner = above
