@@ -28,6 +28,7 @@ READABLE = 0.3  # below it a title would be smaller than 5 pixels
 FRESH_PICTURES = 4  # new node pictures in one frame while zooming; the others come when it rests
 FRESH_PIXELS = 600_000  # and no more than these many pixels of them
 STRIP = 64  # pixels: of an area thinner than this only parts of wires are painted
+MOST_PREVIEWS = 120  # nodes seen in the middle band beyond which their pictures are left out
 LAYER_MARGIN = 96  # pixels around the window that the picture under the nodes has more, for pans
 DOTS = 40.0  # scene pixels between the dots of the ground
 Band = Literal["near", "middle", "far"]
@@ -298,8 +299,13 @@ class FramePainter:
         painter.setWorldTransform(transform)
         painter.setBrush(Qt.BrushStyle.NoBrush)
         states, selected = self.scene.states, self.scene.selected
-        for item in items if states or selected else ():
+        previews = self.scene.previews if len(items) <= MOST_PREVIEWS else {}
+        for item in items if states or selected or previews else ():
             name = item.node.id
+            if name in previews:
+                painter.translate(*item.corner)
+                paint_preview(painter, item, previews[name], scale * ratio)
+                painter.translate(-item.corner[0], -item.corner[1])
             if name in selected:
                 painter.setPen(QPen(self.accent, 2.0 / scale))
                 painter.drawRect(item.rect())
