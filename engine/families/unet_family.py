@@ -67,7 +67,8 @@ def run_clip(encoder: Any, ids: torch.Tensor, skip: int, weights: Weights, part:
         return last.float().cpu(), None
     states = functional_call(encoder, weights, (ids,), {"output_hidden_states": True}).hidden_states
     # transformers 5 dropped the inner `text_model`.
-    normed: torch.Tensor = getattr(encoder, "text_model", encoder).final_layer_norm(states[-(skip + 1)])
+    norm = getattr(encoder, "text_model", encoder).final_layer_norm
+    normed: torch.Tensor = norm(states[-(skip + 1)].to(norm.weight.device))  # masters may be beside the card
     return normed.float().cpu(), None
 
 

@@ -55,12 +55,14 @@ class _Block:
     size: int = 0
     packed: torch.Tensor | None = None
     masters: list[torch.Tensor] = field(default_factory=list)  # what `packed` was made from
+    forms: list[tuple[torch.Size, torch.dtype]] = field(default_factory=list)
 
     def lay(self) -> None:
         """Say where everything lies. Called once, with masters in the slots."""
         at = 0
         for slot in self.slots:
             tensor = slot.tensor
+            self.forms.append((tensor.shape, tensor.dtype))
             if slot.lifted is None:
                 whole = _place(tensor, at)
                 self.places.append((whole, None))
@@ -77,7 +79,7 @@ class _Block:
         """Write what differs from `known` into a buffer in main memory; what is in it now."""
         masters = [slot.tensor for slot in self.slots]
         for place, master in enumerate(masters):
-            if known and known[place] is master:
+            if (known and known[place] is master) or self._other(place, master):
                 continue
             at, scale = self.places[place]
             if scale is None:
@@ -88,11 +90,17 @@ class _Block:
                 scale.view(into).copy_(less.scale)
         return masters
 
-    def enter(self, buffer: torch.Tensor) -> list[tuple[Slot, torch.Tensor]]:
+    def _other(self, place: int, master: torch.Tensor) -> bool:
+        """Whether a tensor has no place in the buffer: a table with more rows, whole weights for eight-bit ones."""
+        return (master.shape, master.dtype) != self.forms[place]
+
+    def enter(self, buffer: torch.Tensor, card: Card) -> list[tuple[Slot, torch.Tensor]]:
+        """Put what is in the buffer in place; what has none there is brought by itself."""
         masters = [(slot, slot.tensor) for slot in self.slots]
-        for slot, (at, scale) in zip(self.slots, self.places, strict=True):
-            held = at.view(buffer)
-            slot.give(held if scale is None else Quantised(held, scale.view(buffer)))
+        apart = {i: card.place(master) for i, (_, master) in enumerate(masters) if self._other(i, master)}
+        for i, (slot, (at, scale)) in enumerate(zip(self.slots, self.places, strict=True)):
+            held = apart[i] if i in apart else at.view(buffer)
+            slot.give(held if scale is None or i in apart else Quantised(held, scale.view(buffer)))
         return masters
 
 
@@ -178,7 +186,7 @@ class BlockStream:
         if line.arrived is not None:
             torch.cuda.current_stream(self._card.device).wait_event(line.arrived)
         self._prefetch(index, line)
-        masters = self._blocks[index].enter(line.buffer)
+        masters = self._blocks[index].enter(line.buffer, self._card)
         try:
             return forward(*args, **kwargs)
         finally:

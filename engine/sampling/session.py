@@ -36,6 +36,8 @@ from engine.sampling.loop import SamplePlan
 from engine.sampling.previews import PreviewMap
 
 DEFAULT_BUDGET = 12 * 1024**3
+# What is loaded into main memory and brought to the card as it runs.
+_CARED = frozenset({"controlnet", *(name for about in FAMILY_PARTS.values() for name in about.classes)})
 Key: TypeAlias = tuple[str, ...]
 Stamp: TypeAlias = tuple[int, ...]
 
@@ -280,7 +282,7 @@ class Session:
         loaded = self._loaded(load)
         watch_layers(loaded)
         prepare_part(loaded, part, self._device, self._speed)
-        if self.memory is not None and part not in ("annotator", "other"):
+        if self.memory is not None and part in _CARED:
             self.memory.adopt(loaded, part, title)
         self._parts[key], self._sizes[key] = loaded, bytes_of(loaded)
         while self.resident_bytes > self._budget and len(self._parts) > 1:

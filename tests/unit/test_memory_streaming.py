@@ -152,3 +152,26 @@ def test_a_part_is_arranged_for_the_card_it_goes_to() -> None:
     assert arranged(given, "transformer", Speed("flash", compiled=True)) == ("flash attention", "compiled")
     assert given.asked == ("flash", "compiled")
     assert arranged(given, "transformer", Speed("sage")) == ()
+
+
+def test_a_tensor_of_another_form_is_brought_by_itself() -> None:
+    """A table with more rows (embeddings of a prompt) has no place in the block's buffer."""
+
+    class Table(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = torch.nn.ModuleList([torch.nn.Embedding(4, 8), torch.nn.Linear(8, 8)])
+            self.requires_grad_(False)
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = self.layers[1](self.layers[0](ids))
+            return found
+
+    net = Table()
+    longer = {"layers.0.weight": torch.cat([net.get_parameter("layers.0.weight"), torch.ones(2, 8)])}
+    ids = torch.tensor([0, 5])
+    expected = torch.func.functional_call(net, longer, (ids,))
+    layers = list(net.layers)
+    BlockStream(Card("cpu", 1 << 30), layers, [slots_of(layer) for layer in layers])
+    torch.testing.assert_close(torch.func.functional_call(net, longer, (ids,)), expected, rtol=0, atol=0)
+    assert net(torch.tensor([3])).shape == (1, 8)
