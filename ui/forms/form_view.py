@@ -21,7 +21,7 @@ from ui.bridge.bridge import Bridge
 from ui.graph_canvas.choice_popup import Choice, ChoicePopup
 from ui.graph_canvas.geometry import is_value, label_of
 from ui.graph_canvas.properties.panel import replace_page
-from ui.graph_canvas.values.fields import ValueField
+from ui.graph_canvas.values.fields import SeedValue, ValueField
 from ui.graph_canvas.values.kinds import filtered, kind_of
 from ui.graph_canvas.values.make import make_field
 from ui.widgets.basics import Button, IconButton, Label, Panel, describe
@@ -138,6 +138,8 @@ class FormView(Panel):
             return holder
         field = make_field(self._app, self._bridge, shown.label, shown.schema)
         self.fields[shown.key] = field
+        if isinstance(field, SeedValue):  # whether it is drawn anew is said on its node
+            field.lock.hide()
         field.changed.connect(self._setter(shown.key))
         field.said.connect(self.said)
         if kind_of(shown.schema) in _LARGE:
