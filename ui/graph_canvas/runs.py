@@ -119,7 +119,9 @@ class Runs(QObject):
             share = done / total if isinstance(total, (int, float)) and total else -1.0
             scene.set_state(node, NodeState("running", min(1.0, share)))
             frame = self._bridge.preview(event.job)
-            if frame is not None and self.previews:
+            item = scene.items_by_id.get(node)
+            draws = item is not None and any(output.type == "LATENT" for output in item.schema.outputs)
+            if frame is not None and self.previews and draws:
                 scene.set_preview(node, frame)
         elif event.kind == "node_finished":
             self._count(event.job)
@@ -194,6 +196,11 @@ class Runs(QObject):
         found = looking.made(self._app, name)
         if found is not None and found.encoded:
             canvas.scene.set_preview(node, QImage.fromData(found.encoded))
+            return
+        for wire in canvas.document.wires_into(node) if item.schema.effects.output else ():
+            if wire.source in canvas.scene.previews:  # files are not kept in memory: it shows what it was given
+                canvas.scene.set_preview(node, canvas.scene.previews[wire.source])
+                return
 
     def show_previews(self, canvases: Iterable[Canvas], shown: bool) -> None:
         self.previews = shown
