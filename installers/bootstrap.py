@@ -48,6 +48,9 @@ class SetupFailed(Exception):
         super().__init__(text)
 
 
+ALONE = "alone"
+
+
 @dataclass(frozen=True)
 class Project:
     """What to set up, and where. `native_modules` are imported once at the end, to see that they load here."""
@@ -64,11 +67,14 @@ class Project:
         return self.folder / "installers" / "constraints.txt"
 
     def requirements(self, part: str) -> list[str]:
-        """What pyproject.toml asks for: the studio's packages without torch, which is chosen, or the test extras."""
+        """What pyproject.toml asks for: the studio's packages without torch, which is chosen; those installed ALONE,
+        since what they name brings another torch; or the test extras."""
         with open(self.folder / "pyproject.toml", "rb") as file:
             declared = tomllib.load(file)["project"]
         if part == TEST:
             return list(declared["optional-dependencies"]["test"])
+        if part == ALONE:
+            return list(declared.get("optional-dependencies", {}).get("alone", ()))
         return [line for line in declared["dependencies"] if not re.match(r"torch\b(?!-)", line)]
 
     def pip_requirement(self) -> str:
@@ -153,6 +159,9 @@ class _SetUp:
             label = choice.requirement.replace("==", " ").replace("torch", "PyTorch")
             self._install(label, [choice.requirement], choice.arguments)
             self._install("Packages of the studio", self.project.requirements(RUN))
+            alone = self.project.requirements(ALONE)
+            if alone:
+                self._install("Upscalers", alone, ["--no-deps"])
         if part == TEST:
             self._install("Packages of the tests", self.project.requirements(TEST))
         if not run_is_current:
