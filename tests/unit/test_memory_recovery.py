@@ -110,7 +110,9 @@ def failed_at(folder: Path, whole: tuple[Pixels, int, int], count: int, seed: in
     for _ in range(count):
         failing = drawn.sample(range(whole[1]), drawn.choice((1, 1, 1, 3)))
         picture, logs = outcome(folder, SimulatedCard(failing=failing), steps=2)
-        if picture is not None:
+        if picture is not None and any("one side" in line for line in logs):
+            np.testing.assert_allclose(picture, whole[0], atol=1e-5, err_msg=f"{failing} {logs}")  # other products
+        elif picture is not None:
             np.testing.assert_array_equal(picture, whole[0], err_msg=f"{failing} {logs}")
 
 
