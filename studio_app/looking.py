@@ -14,7 +14,6 @@ import numpy.typing as npt
 from engine.contracts.errors import MissingModel, TesseraError, clip
 from engine.contracts.job_spec import JobSpec
 from engine.contracts.workflow import Workflow
-from studio_app.machine_memory import card_memory, main_memory
 
 if TYPE_CHECKING:
     from engine.graph.cache import Kept
@@ -108,16 +107,15 @@ def why(app: Application, workflow: Workflow, node: str) -> Explanation | None:
 
 def plans(app: Application, workflow: Workflow) -> tuple[list[Planned], str]:
     """The memory plan of each sampling run on this machine's card; ([], sentence) without one. For a worker thread."""
-    from engine.memory.machine import preset
-    from studio_app.planning import Planner
+    from studio_app import planning
 
-    card = card_memory()
-    if card is None:
+    machine = planning.machine_here(app.settings)
+    if machine is None:
         return [], NO_CARD
-    machine = replace(preset(card.total, main_memory().total), name=card.device)
     try:
-        planner = Planner(app.models, app.paths.cache / "estimates.json")
-        return planner.workflow(workflow, app.node_types(), machine), ""
+        planner = planning.Planner(app.models, app.paths.cache / "estimates.json")
+        quality = app.settings.get("engine.quality")
+        return planner.workflow(workflow, app.node_types(), machine, quality), ""
     except (MissingModel, TesseraError) as error:
         return [], str(error)
 

@@ -102,7 +102,10 @@ class Planner:
         """The plan of what Create would make here. Without a card its words say what main memory it takes."""
         machine = machine_here(settings)
         if machine is not None:
-            found = self.workflow(spec.workflow, registry, machine, settings.get("engine.quality"))
+            quality: Quality = settings.get("engine.quality")
+            if spec.allowed_loss == "quantised" and quality == "exact":
+                quality = "8-bit"
+            found = self.workflow(spec.workflow, registry, machine, quality)
             return found[0] if found else None
         work = next(iter(work_of(spec.workflow, registry)), None)
         if work is None or work.request is None:

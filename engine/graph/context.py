@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,20 +48,16 @@ class JobShare:
         """engine.memory.residency.Residency of the loaded models; None without a card, and before models are used."""
         return getattr(self.services.get_session(), "memory", None) if self.services.has_session else None
 
+    def numerics(self) -> tuple[tuple[str, str], ...]:
+        """What is known of the arithmetic behind this job's results, where models are in use."""
+        told = getattr(self.services.get_session(), "numerics", None) if self.services.has_session else None
+        return tuple(told(self.spec).items()) if told is not None else ()
+
     def emit_artifact(self, node_id: str, artifact: Artifact) -> None:
         """Number the artifact within its node and job, hand it to the runner, and tell of it."""
         index = self.artifact_counts.get(node_id, 0)
         self.artifact_counts[node_id] = index + 1
-        if artifact.index != index:
-            artifact = Artifact(
-                artifact.data,
-                artifact.media_type,
-                index,
-                artifact.name,
-                artifact.width,
-                artifact.height,
-                artifact.facts,
-            )
+        artifact = replace(artifact, index=index, facts=(*artifact.facts, *self.numerics()))
         self.artifacts.append((node_id, artifact))
         data: dict[str, Any] = {"index": index, "media_type": artifact.media_type}
         if artifact.width:

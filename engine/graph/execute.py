@@ -196,7 +196,7 @@ def _run(
     nonce = os.urandom(16)
     sound = sound_steps(prepared)
     apply_pins(sound, spec.pins, cache)
-    sign(sound, nonce)
+    sign(sound, nonce, spec.allowed_loss)
     subgraphs = {s.id: s for s in spec.workflow.subgraphs}
     keep_going = spec.on_failure == "continue"
     scheduler = Scheduler(share, registry, cache, subgraphs, keep_going=keep_going, nonce=nonce)

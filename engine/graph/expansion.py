@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.contracts.errors import InvalidWorkflow, Problem, TesseraError, clip, suggest
+from engine.contracts.job_spec import AllowedLoss
 from engine.contracts.workflow import Link, Subgraph
 from engine.graph.calls import Outputs, combine
 from engine.graph.context import RunContext
@@ -61,6 +62,7 @@ def expand(
     registry: Registry,
     subgraphs: Mapping[str, Subgraph],
     nonce: bytes,
+    loss: AllowedLoss = "none",
 ) -> Pending:
     """Make the steps of every fragment among `results`. Raises InvalidWorkflow when a fragment is wrong."""
     pending = Pending(mapped)
@@ -85,7 +87,7 @@ def expand(
             if not inner.digest:
                 for wire in inner.wires:
                     wire[1].uses += 1
-        sign(ordered, nonce)
+        sign(ordered, nonce, loss)
         wanted.update(targets)
         pending.results.append(sources)
     pending.targets = list(wanted.values())

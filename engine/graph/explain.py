@@ -47,7 +47,7 @@ def explain(spec: JobSpec, registry: Registry, cache: ValueCache) -> list[Explan
     prepared = prepare(spec, registry, runs_of(spec)[0])
     steps = sound_steps(prepared)
     pinned = apply_pins(steps, spec.pins, cache)
-    sign(steps, os.urandom(16))
+    sign(steps, os.urandom(16), spec.allowed_loss)
     sure, maybe = _reached(prepared.targets, cache)
     return [_explain(step, cache, sure, maybe, pinned) for step in steps]
 

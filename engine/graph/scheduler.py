@@ -337,7 +337,8 @@ class Scheduler:
         seconds: float,
     ) -> None:
         try:
-            pending = expand(step, results, mapped, self.registry, self.subgraphs, self.nonce)
+            loss = self.share.spec.allowed_loss
+            pending = expand(step, results, mapped, self.registry, self.subgraphs, self.nonce, loss)
         except (InvalidWorkflow, TesseraError) as error:
             self.outcomes.fail(step, error, _first(calls))
             return

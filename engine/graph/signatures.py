@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Any
 
+from engine.contracts.job_spec import AllowedLoss
 from engine.contracts.workflow import Workflow
 from engine.graph.cache import ValueCache, key_of
 from engine.graph.plan import Constant, Step, build_plan, in_order
@@ -22,10 +23,11 @@ DIGEST_BYTES = 16
 CHANGED = "!changed"  # the part that holds what a node's `changed` function said; no input can have this name
 
 
-def sign(steps: Iterable[Step], nonce: bytes = b"") -> None:
+def sign(steps: Iterable[Step], nonce: bytes = b"", loss: AllowedLoss = "none") -> None:
     """Give each step its digest; the steps come inputs first.
 
     nonce  stands for this run in the signatures of nodes that are not deterministic
+    loss   of the job: nodes that are dear (samplers) may make another result under a looser one
     """
     for step in steps:
         if step.digest or not step.known:
@@ -43,6 +45,8 @@ def sign(steps: Iterable[Step], nonce: bytes = b"") -> None:
             parts[CHANGED] = changed_part(kind, step, nonce)
         pieces = [kind.header]
         pieces.extend([b"%s=%s;" % (name.encode(), parts[name]) for name in sorted(parts)])
+        if loss != "none" and kind.schema.effects.dear:
+            pieces.append(b"~%s" % loss.encode())
         if not kind.deterministic:
             pieces.append(b"%s%s" % (nonce, step.id.encode("utf-8", "surrogatepass") if nonce else b""))
         step.digest = blake2b(b"".join(pieces), digest_size=DIGEST_BYTES).digest()

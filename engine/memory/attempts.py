@@ -6,6 +6,7 @@ The step is made again with the generators as they stood, so the picture is the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -14,6 +15,7 @@ import torch
 from engine.contracts.errors import OutOfMemory
 from engine.graph.values import ConditioningEntry, LatentValue, ModelHandle
 from engine.memory import tiling
+from engine.memory.fast import BITS, in_eight_bits
 from engine.memory.recovery import is_out_of_memory
 from engine.memory.residency import Residency
 from engine.sampling.loop import SamplePlan, advance, finish, foreseen, prepare
@@ -26,10 +28,11 @@ TILES = (1024, 768, 512, 256, 128)  # edges in pixels
 def sampled(
     session: Any, model: ModelHandle, family: Any, latent: LatentValue, plan: SamplePlan, *,
     log: Callable[[str], object], before_step: Callable[[int], None],
-    after_step: Callable[[SolverState, int, int], None],
+    after_step: Callable[[SolverState, int, int], None], fast: bool = False,
 ) -> Latents:  # fmt: skip
     """(the latent, the picture its last step headed for).
 
+    fast        whether weights may have eight bits; without a card they have them
     after_step  is told the state, the first step and the number of steps
     log         is given one sentence when memory ran out and the run went on
 
@@ -37,11 +40,18 @@ def sampled(
     """
     memory = getattr(session, "memory", None)  # sessions of tests may have none
     if memory is None:
-        return _run(family, latent, plan, None, before_step, after_step, None)
-    with memory.telling(log):
-        if (hold := getattr(session, "hold_plan", None)) is not None:
-            hold(model, family, latent, plan)
-        return _carried_through(memory, family, latent, plan, log, before_step, after_step)
+        with in_eight_bits(session.network_of(family)) if fast else nullcontext():
+            made = _run(family, latent, plan, None, before_step, after_step, None)
+        bits = BITS if fast else 16
+    else:
+        with memory.telling(log):
+            if (hold := getattr(session, "hold_plan", None)) is not None:
+                hold(model, family, latent, plan, fast)
+            made = _carried_through(memory, family, latent, plan, log, before_step, after_step)
+        bits = memory.plan.bits if memory.plan is not None else 16
+    if (note := getattr(session, "note_bits", None)) is not None:
+        note(model, fast, bits)
+    return made
 
 
 def _carried_through(

@@ -27,11 +27,16 @@ class Chooser:
         self.corrections = Corrections(folder / "corrections.json" if folder else None)
         self._quality = quality
 
-    def hold(self, memory: Residency, model: Blueprint, identity: str, request: Request) -> Plan | None:
+    def hold(
+        self, memory: Residency, model: Blueprint, identity: str, request: Request, fast: bool = False
+    ) -> Plan | None:
         """Choose a plan and hold `memory` to it; None where the model can't be estimated (it is then kept whole while
-        it fits). `identity` tells the model from others. Raises OutOfMemory, naming what would fit, when nothing does.
+        it fits). `identity` tells the model from others; `fast` lets weights have eight bits.
+
+        Raises OutOfMemory, naming what would fit, when nothing does.
         """
         machine = memory.card.machine()
+        quality: Quality = "8-bit" if fast and self._quality == "exact" else self._quality
         try:
             footprint = self._footprint(model, request)
         except (TesseraError, KeyError, TypeError, ValueError, RuntimeError):
@@ -39,7 +44,7 @@ class Chooser:
             return None
         key = Corrections.key(identity, request.width, request.height, request.batch, memory.card.name)
         known = self.corrections.of(key)
-        every = plans(footprint, request, machine, self._quality)
+        every = plans(footprint, request, machine, quality)
         fitting = [
             plan for plan in every
             if (not known.below or _denoise(plan) < known.below) and (plan.apart or not known.apart)
@@ -47,7 +52,7 @@ class Chooser:
         fitting = fitting or sorted(every, key=_denoise)[:1]
 
         def refuse() -> tuple[str, str]:
-            change = nearest_fit(footprint, request, machine, self._quality, self._smaller(model, request))
+            change = nearest_fit(footprint, request, machine, quality, self._smaller(model, request))
             return refusal(footprint, machine, change)
 
         if not fitting:

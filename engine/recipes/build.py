@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.contracts.errors import InvalidDocument, InvalidRequest, UnknownChoice
-from engine.contracts.job_spec import Binding, JobSpec, Sweep
+from engine.contracts.job_spec import AllowedLoss, Binding, JobSpec, Sweep
 from engine.contracts.workflow import BlobRef, FormField, InputValue, Link, Node, Workflow
 from engine.prompts import schedule
 from engine.prompts.styles import merge_style
@@ -216,7 +216,7 @@ def _assemble(resolved: _Resolved, inpainting: bool, style: StyleText) -> JobSpe
         "sampler", "sample.k_sampler", "Sampler",
         model=model, positive=positive, negative=negative, latent=latent,
         seed=starts[0], steps=resolved.steps, cfg=resolved.cfg, sampler=resolved.sampler,
-        scheduler=resolved.scheduler, denoise=denoise,
+        scheduler=resolved.scheduler, denoise=denoise, **({"fast": True} if request.fast else {}),
     )  # fmt: skip
     graph.add(
         "decode", "latent.decode_image", "Decode", vae=Link("checkpoint", "vae"), latent=Link("sampler", "latent")
@@ -234,7 +234,8 @@ def _assemble(resolved: _Resolved, inpainting: bool, style: StyleText) -> JobSpe
     if inpainting:
         note["inpainting"] = True
     workflow = Workflow(name="Picture", nodes=graph.placed(), form=_form(graph), extra={RECIPE: note})
-    return JobSpec(workflow=workflow, bindings=bindings, title=title_of(request.prompt))
+    loss: AllowedLoss = "quantised" if request.fast else "none"
+    return JobSpec(workflow=workflow, bindings=bindings, allowed_loss=loss, title=title_of(request.prompt))
 
 
 _PICTURE = Link("scale", "image")
@@ -380,6 +381,7 @@ _FORM: tuple[FormField, ...] = (
     FormField(node="sampler", input="scheduler", label="Schedule", advanced=True),
     FormField(node="sampler", input="steps", label="Steps", advanced=True),
     FormField(node="sampler", input="cfg", label="Guidance", advanced=True),
+    FormField(node="sampler", input="fast", label="Go fast", advanced=True),
 )
 
 

@@ -19,6 +19,7 @@ class ImageRequest(Document):
     init           start from this picture; with `mask` (white = redraw) only inside the mask
     margins        extend the picture of `init` by them; width and height are then the old picture's own
     style          id of a style in resources/styles.json, laid over the prompt
+    fast           the model's weights may have eight bits: less memory, often less time, the picture a little different
     """
 
     format: ClassVar[str] = "tessera.image_request"
@@ -42,3 +43,4 @@ class ImageRequest(Document):
     mask_feather: float = 0.0
     clip_skip: int = 0
     file_format: str = "png"
+    fast: bool = False

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias
 import torch
 
 from engine.contracts.errors import BadInput, InvalidRequest, MissingModel
+from engine.contracts.job_spec import JobSpec
 from engine.contracts.references import ModelRef
 from engine.families.protocol import Autoencoder, Family
 from engine.families.table import family_class
@@ -19,6 +20,7 @@ from engine.graph.values import LatentValue, ModelHandle, Patch, TextEncoderHand
 from engine.memory.blueprint import Blueprint
 from engine.memory.choice import Chooser
 from engine.memory.device import Card
+from engine.memory.fast import BITS
 from engine.memory.recovery import is_out_of_memory
 from engine.memory.request import Request
 from engine.memory.residency import Residency
@@ -79,6 +81,7 @@ class Session:
         self._sizes: dict[Key, int] = {}
         self._previews: dict[str, PreviewMap] = {}
         self._decoders: dict[str, Autoencoder] = {}
+        self._bits: dict[tuple[str, bool], int] = {}
 
     @property
     def device(self) -> torch.device:
@@ -211,8 +214,11 @@ class Session:
             if source.has(part):
                 self._part(source, part, None)
 
-    def hold_plan(self, handle: ModelHandle, family: Family, latent: LatentValue, plan: SamplePlan) -> None:
-        """Choose how the parts of a model are kept while it is sampled. Nothing without a card.
+    def hold_plan(
+        self, handle: ModelHandle, family: Family, latent: LatentValue, plan: SamplePlan, fast: bool = False
+    ) -> None:
+        """Choose how the parts of a model are kept while it is sampled; `fast` lets weights have eight bits. Nothing
+        without a card.
 
         Raises OutOfMemory, naming the smallest change that fits, when no way does.
         """
@@ -236,7 +242,28 @@ class Session:
             adapters=sum(patch.kind == "lora" for patch in plan.patches),
         )  # fmt: skip
         model = Blueprint(family.name, variant, folder)
-        self._chooser.hold(self.memory, model, self.fingerprint(handle.weights), request)
+        self._chooser.hold(self.memory, model, self.fingerprint(handle.weights), request, fast)
+
+    def network_of(self, family: Any) -> torch.nn.Module:
+        """The network of a family that a sampler calls."""
+        found: torch.nn.Module = family._parts(FAMILY_PARTS[family.name].denoiser)
+        return found
+
+    def note_bits(self, handle: ModelHandle, fast: bool, bits: int) -> None:
+        """Remember how many bits the weights of a model had when it was last sampled, `fast` or not."""
+        self._bits[handle.weights.name, fast] = bits
+
+    def numerics(self, spec: JobSpec) -> dict[str, str]:
+        """Of the arithmetic behind a job's pictures: the device, and "quantisation" where a model of it had fewer bits.
+
+        What came from the cache counts as it was last made in this session.
+        """
+        fast = spec.allowed_loss == "quantised" or any(n.inputs.get("fast") is True for n in spec.workflow.nodes)
+        names = {v.name for n in spec.workflow.nodes for v in n.inputs.values() if isinstance(v, ModelRef)}
+        unknown = BITS if fast and self.memory is None else 16
+        bits = min((self._bits.get((name, fast), unknown) for name in names), default=16)
+        found = {"device": self._device.type}
+        return found if bits == 16 else {**found, "quantisation": f"int{bits}"}
 
     def free(self) -> None:
         """Let go of every loaded part, on the card and in main memory."""

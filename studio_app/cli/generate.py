@@ -96,6 +96,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         default=0.75,
         help="how much of --init is redrawn, 0 to 1 (default: %(default)s)",
     )
+    parser.add_argument(
+        "--fast", action="store_true",
+        help="let the model's weights have eight bits: less memory, often less time, the picture a little different",
+    )  # fmt: skip
     parser.add_argument("--no-library", action="store_true", help="write FILE only, nothing into your library")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
@@ -112,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
     request = ImageRequest(
         prompt=args.prompt, negative=args.negative, style=args.style, steps=args.steps, cfg=args.cfg,
         sampler=args.sampler, scheduler=args.scheduler, seed=seed, count=args.count, strength=args.strength,
-        file_format=file_format,
+        file_format=file_format, fast=args.fast,
     )  # fmt: skip
     preview = Application(args.data_dir)  # nothing is opened: only models and styles are asked
     model, remarks = _checked(preview, request, args)

@@ -103,6 +103,10 @@ def facts_of(record: ResultRecord) -> dict[str, str]:
             masked = " inside a mask" if request.mask is not None else ""
             how = "extended" if request.margins else f"strength {request.strength:g}{masked}"
             facts["Started from"] = f"{request.init.name or 'a picture'}, {how}"
+    if record.numerics.quantisation != "none":
+        facts["Weights"] = f"{record.numerics.quantisation.removeprefix('int')} bits (made fast)"
+    elif request is not None and request.fast:
+        facts["Weights"] = "exact: fewer bits were allowed and not needed"
     facts["Size"] = f"{record.width} × {record.height} pixels"
     if record.seconds:
         facts["Time"] = f"{record.seconds:.1f} seconds"

@@ -49,6 +49,7 @@ def k_sampler(
     scheduler: SchedulerName = "karras",
     denoise: Annotated[float, In(minimum=0.0, maximum=1.0, step=0.01)] = 1.0,
     exact_steps: Annotated[bool, In(advanced=True)] = False,
+    fast: Annotated[bool, In(advanced=True, label="Go fast")] = False,
 ) -> Latent:
     """Make latents from noise, or re-make given ones, following the prompts.
 
@@ -63,6 +64,7 @@ def k_sampler(
     scheduler: how the noise falls from step to step
     denoise: how much of the schedule is done: 1 re-makes everything, 0 nothing
     exact_steps: on: as many steps are run, on the last part of a longer schedule, as in ComfyUI; off: as in diffusers
+    fast: the model's weights may have eight bits: half the memory, often faster, the picture a little different
     """
     from engine.sampling.loop import SamplePlan, whole_schedule
 
@@ -73,7 +75,7 @@ def k_sampler(
     plan = SamplePlan(
         positive, negative, seed, steps, cfg, sampler, scheduler, start=start, strength=strength, patches=model.patches
     )  # fmt: skip
-    return run_plan(ctx, model, latent, plan)[0]
+    return run_plan(ctx, model, latent, plan, fast)[0]
 
 
 @node(
@@ -127,10 +129,19 @@ def k_sampler_advanced(
     return run_plan(ctx, model, latent, plan)[0]
 
 
+def may_quantise(ctx: NodeContext) -> bool:
+    """Whether the job lets weights have fewer bits."""
+    spec = getattr(ctx, "spec", None)  # a node that is run by itself belongs to no job
+    return spec is not None and spec.allowed_loss == "quantised"
+
+
 def run_plan(
-    ctx: NodeContext, model: ModelHandle, latent: LatentValue, plan: SamplePlan
+    ctx: NodeContext, model: ModelHandle, latent: LatentValue, plan: SamplePlan, fast: bool = False
 ) -> tuple[LatentValue, LatentValue]:
-    """Run a plan with progress, previews and cancellation: (the latent, the picture its last step headed for)."""
+    """Run a plan with progress, previews and cancellation: (the latent, the picture its last step headed for).
+
+    Weights may have eight bits where the node is `fast` or the job allows it.
+    """
     from engine.memory.attempts import sampled
 
     ctx.check_cancelled()
@@ -147,5 +158,5 @@ def run_plan(
 
     return sampled(
         ctx.session, model, family, latent, plan, log=ctx.log, before_step=lambda _: ctx.check_cancelled(),
-        after_step=report,
+        after_step=report, fast=fast or may_quantise(ctx),
     )  # fmt: skip

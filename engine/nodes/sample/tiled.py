@@ -9,7 +9,7 @@ from engine.contracts.errors import InvalidRequest
 from engine.contracts.node_schema import Effects
 from engine.graph.node import In, NodeContext, node
 from engine.graph.values import Conditioning, Latent, Model
-from engine.nodes.sample.k_sampler import Cfg, SamplerName, SchedulerName, Seed, Steps, _sampled
+from engine.nodes.sample.k_sampler import Cfg, SamplerName, SchedulerName, Seed, Steps, _sampled, may_quantise
 
 if TYPE_CHECKING:
     from engine.sampling.state import SolverState
@@ -94,6 +94,6 @@ def tiled_sampler(
     windowed = WindowedFamily(family, cut, ctx.check_cancelled, tell)
     made, _ = sampled(
         ctx.session, model, windowed, latent, plan, log=ctx.log, before_step=lambda _: ctx.check_cancelled(),
-        after_step=report,
+        after_step=report, fast=may_quantise(ctx),
     )  # fmt: skip
     return replace(made, indices=latent.indices or made.indices)
