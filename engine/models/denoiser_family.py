@@ -37,9 +37,3 @@ def denoiser_family(path: Path) -> str:
         raise BadInput(f"it is {said(about)}a diffusion model known here", where=path.name,
                        fix="Choose a diffusion model (not a LoRA, a VAE or a text encoder)")  # fmt: skip
     return about.family
-
-
-def cannot_run(what: str, name: str, part: str) -> BadInput:
-    """The one sentence for a model that loads by name now and whose family this studio does not run."""
-    return BadInput(f"{what} “{name}” was found, but this studio does not run {part}", where="model",
-                    fix="Use a Stable Diffusion 1.5 model in a diffusers folder")  # fmt: skip
