@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from engine.contracts.workflow import FormField, Link, Node, Workflow
 from studio_app.documents.edits import SetForm, set_input
 from studio_app.documents.subgraph_edits import ExposeSocket
+from tests.gui.canvas_scenes import canvas_scenes
 
 if TYPE_CHECKING:
     from tests.gui.screenshots import Stage
@@ -50,7 +51,7 @@ def graph_scenes(stage: Stage) -> None:
     stage.app.commands.run("view.graph")
     page = stage.window.page
     assert isinstance(page, GraphWorkspace)
-    stage.pause(300)
+    canvas_scenes(stage, page)
     page.open_workflow(twenty_nodes())
     stage.pause(300)
     _running(stage, page)
@@ -114,7 +115,7 @@ def _fault(stage: Stage, page: GraphWorkspace) -> None:
     page.run()
     stage.wait(lambda: not page.runs.jobs_of(canvas))
     stage.pause(300)
-    stage.keep("graph_fault")
+    stage.keep("graph_error")
     canvas.document.undo()
 
 

@@ -9,18 +9,25 @@ process of its own, because Qt takes the ratio once, at start. Not a test: it ju
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.gui.graph_scenes import graph_scenes
+
+if TYPE_CHECKING:
+    from PySide6.QtGui import QImage
+    from PySide6.QtWidgets import QWidget
 
 ROOT = Path(__file__).resolve().parents[2]
 RATIOS = (1, 2)
 THEMES = ("dark", "light")
+SCREEN = (3840, 2400)
 PATIENCE_MS = 240_000
 MOST_BYTES = 200_000
 LONG_PROMPT = (
@@ -44,16 +51,26 @@ def main(arguments: list[str]) -> int:
     if options.ratio is None:
         for ratio in RATIOS:
             command = [sys.executable, "-m", "tests.gui.screenshots", "--out", str(options.out.resolve())]
-            environment = {**os.environ, "QT_SCALE_FACTOR": str(ratio), "QT_QPA_PLATFORM": "offscreen"}
+            environment = {**os.environ, "QT_SCALE_FACTOR": str(ratio)}
             subprocess.run(
                 [*command, "--scenes", options.scenes, "--ratio", str(ratio)], cwd=ROOT, env=environment, check=True
             )
         return 0
-    os.environ.update(QT_QPA_PLATFORM="offscreen", OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", TQDM_DISABLE="1")
+    os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", TQDM_DISABLE="1")
     wanted = [name for name in options.scenes.split(",") if name]
     with tempfile.TemporaryDirectory(prefix="tessera-screenshots-") as folder:
+        os.environ["QT_QPA_PLATFORM"] = f"offscreen:configfile={screen_file(Path(folder))}"
         Stage(Path(folder), options.out, options.ratio, wanted).play()
     return 0
+
+
+def screen_file(folder: Path) -> Path:
+    """A screen on which the window and its dialogs have the size they ask for; by itself it is 800 × 800."""
+    width, height = SCREEN
+    screen = {"name": "stage", "x": 0, "y": 0, "width": width, "height": height, "logicalDpi": 96, "dpr": 1}
+    path = folder / "screen.json"
+    path.write_text(json.dumps({"windowFrameMargins": False, "screens": [screen]}))
+    return path
 
 
 class Stage:
@@ -89,6 +106,15 @@ class Stage:
             self.window.commands.welcome.finish()
         self.pause(200)
         self.keep("first_run")
+        if not self.wanted or any(not name.startswith(("graph", "shortcuts")) for name in self.wanted):
+            self.create_and_models()
+        graph_scenes(self)
+        self.window.close()
+        self.app.close()
+
+    # ---- scenes
+
+    def create_and_models(self) -> None:
         self.first_pictures()
         self.generating()
         self.results()
@@ -100,11 +126,6 @@ class Stage:
         self.long_texts()
         self.prompt_editor()
         self.models()
-        graph_scenes(self)
-        self.window.close()
-        self.app.close()
-
-    # ---- scenes
 
     def first_pictures(self) -> None:
         self.page.start_with("a red circle on a blue background")
@@ -245,17 +266,30 @@ class Stage:
         self.wait(lambda: not self.page.model_of_results.jobs)
         self.pause(300)
 
-    def keep(self, scene: str) -> None:
-        """Write the window as it is now, in each theme."""
+    def keep(self, scene: str, dialog: QWidget | None = None) -> None:
+        """Write the window as it is now, in each theme, with a dialog of its own over its middle."""
         if self.wanted and scene not in self.wanted:
             return
         for theme_name in THEMES:
             self.app.settings.set("ui.theme", theme_name)
             self.pause(120)
             path = self.out / f"{scene}_{theme_name}{'@2x' if self.ratio == 2 else ''}.png"
-            shrunk(self.window.grab().toImage(), path, dither=self.ratio == 1)
+            shrunk(self._grabbed(dialog), path, dither=self.ratio == 1)
         self.app.settings.set("ui.theme", THEMES[0])
         self.pause(60)
+
+    def _grabbed(self, dialog: QWidget | None) -> QImage:
+        from PySide6.QtGui import QColor, QPainter
+
+        whole = self.window.grab()
+        if dialog is not None:
+            over = dialog.grab()
+            corner = (self.window.rect().center() - dialog.rect().center()).toPointF()
+            painter = QPainter(whole)
+            painter.fillRect(self.window.rect(), QColor(0, 0, 0, 90))
+            painter.drawPixmap(corner, over)
+            painter.end()
+        return whole.toImage()
 
 
 def shrunk(image: object, path: Path, *, dither: bool) -> None:
