@@ -76,6 +76,8 @@ TABLE: tuple[Command, ...] = (
             "Picture", "Ctrl+U"),
     Command("picture.open_as_graph", "Open as graph", "See and change the workflow that made the chosen picture.",
             "Picture", "", "workflow"),
+    Command("picture.show_difference", "Show what going fast changed",
+            "Make the exact picture of the same seed and lay both over each other.", "Picture"),
     Command("picture.open", "Open large", "See the chosen picture large.", "Picture", "Return"),
     Command("picture.show_file", "Show in folder", "Show the chosen picture's file.", "Picture"),
     Command("graph.new", "New workflow", "Open an empty workflow in a tab of its own.", "File", "Ctrl+N", "workflow"),

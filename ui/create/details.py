@@ -11,6 +11,7 @@ from engine.contracts.results import ResultRecord
 from engine.recipes.build import request_of
 from engine.sampling.names import SAMPLER_LABELS, SCHEDULE_LABELS
 from ui import theme
+from ui.create.difference import exact_request
 from ui.widgets.basics import Button, Label
 from ui.widgets.layouts import Column
 
@@ -21,6 +22,7 @@ class Details(QWidget):
     """Shows one record, or says that nothing is chosen."""
 
     copy_wanted = Signal()
+    difference_wanted = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,6 +40,12 @@ class Details(QWidget):
         self._copy = Button("Copy as text", "copy", tip="Copies prompt and settings as text other programs understand.")
         self._copy.clicked.connect(self.copy_wanted)
         outer.addWidget(self._copy)
+        self.difference = Button(
+            "Show what going fast changed", "layers",
+            tip="Makes the exact picture of the same seed and lays both over each other.",
+        )  # fmt: skip
+        self.difference.clicked.connect(self.difference_wanted)
+        outer.addWidget(self.difference)
         self._values: dict[str, str] = {}
         self._record: ResultRecord | None = None
         theme.notifier.changed.connect(self._rescale)
@@ -65,6 +73,7 @@ class Details(QWidget):
                 widget.deleteLater()
         self._values = {} if record is None else facts_of(record)
         self._copy.setEnabled(record is not None)
+        self.difference.setVisible(record is not None and exact_request(record) is not None)
         if record is None:
             self._column.addWidget(Label("Choose a picture to see what it was made of.", "muted", wrap=True))
         for heading, value in self._values.items():

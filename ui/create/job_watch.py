@@ -49,18 +49,20 @@ class JobWatch(QObject):
 
     # ---- asking
 
-    def submit(self, requests: list[ImageRequest]) -> None:
-        """Queue these as one group. Raises what Jobs.submit_request raises, before any is queued."""
+    def submit(self, requests: list[ImageRequest]) -> list[str]:
+        """Queue these as one group; the ids of their jobs. Raises what submit_request raises, before any is queued."""
         specs = [self._app.jobs.spec_of(request) for request in requests]
         group = secrets.token_hex(8) if len(specs) > 1 else ""
-        export = self._app.default_export()
+        export, jobs = self._app.default_export(), []
         for request, spec in zip(requests, specs, strict=True):
             job = self._app.jobs.submit(spec, title=request.prompt, export=export, group=group)
+            jobs.append(job)
             self._running.add(job)
             self._model.show_job(self._app.jobs.get(job))
         self.running_changed.emit(len(self._running))
         for request in reversed(requests):
             self._app.prompts.remember(request.prompt)
+        return jobs
 
     @Slot()
     def cancel_all(self) -> None:

@@ -13,6 +13,7 @@ from studio_app.application import Application
 from ui import theme
 from ui.bridge.background import Background
 from ui.create.details import Details
+from ui.create.difference import exact_request
 from ui.create.results_model import PictureEntry, ResultsModel, describe_entry
 from ui.create.results_view import LARGEST_TILE, SMALLEST_TILE, USUAL_TILE, ResultsView
 from ui.panels.thumbnails import Thumbnails
@@ -290,6 +291,9 @@ class ResultsPanel(QWidget):
             menu.addAction(theme.icon(icon, 16), name).triggered.connect(self._sender_of(command))
         close = menu.addAction(theme.icon("wand-sparkles", 16), "Make variations close to it")
         close.triggered.connect(self._sender_of(CLOSE_VARIATIONS))
+        if any(exact_request(record) is not None for record in self.chosen()[:1]):
+            difference = menu.addAction(theme.icon("layers", 16), "Show what going fast changed")
+            difference.triggered.connect(self._sender_of("picture.show_difference"))
         graph = menu.addAction(theme.icon("workflow", 16), "Open as graph")
         graph.triggered.connect(self._sender_of("picture.open_as_graph"))
         menu.aboutToHide.connect(menu.deleteLater)
