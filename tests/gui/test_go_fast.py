@@ -32,8 +32,8 @@ def test_the_difference_is_one_click_away(page: CreateWorkspace, qtbot: QtBot) -
     assert page.results.details.values["Weights"] == "8 bits (made fast)"
     assert not page.results.details.difference.isHidden()
     page.results.details.difference.click()
-    until(qtbot, lambda: page.difference is not None, 60)
-    dialog = page.difference
+    until(qtbot, lambda: page.comparisons.dialog is not None, 60)
+    dialog = page.comparisons.dialog
     assert dialog is not None
     assert dialog.isVisible()
     assert "dB PSNR" in dialog.words.text()
@@ -54,5 +54,5 @@ def test_the_difference_is_one_click_away(page: CreateWorkspace, qtbot: QtBot) -
     dialog.close()
     page.results.choose(exact.id)
     assert page.results.details.difference.isHidden()
-    page.show_difference(exact)
+    page.comparisons.ask(exact)
     assert page.results.message.label.text().startswith("Only a picture that was made with")

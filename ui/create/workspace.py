@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from PySide6.QtCore import QMimeData, Qt, QTimer, Slot
+from PySide6.QtCore import QMimeData, QTimer, Slot
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QGuiApplication, QImage, QShowEvent
 from PySide6.QtWidgets import QFileDialog, QWidget
 
@@ -22,7 +22,7 @@ from studio_app.application import Application
 from studio_app.documents.create_session import CreateSession, SessionChange
 from ui.bridge.background import Background
 from ui.bridge.bridge import Bridge
-from ui.create.difference import NOT_FAST, Difference, Pair, exact_request, read_pair
+from ui.create.comparisons import Comparisons
 from ui.create.form import CreateForm
 from ui.create.job_watch import JobWatch
 from ui.create.mime import local_picture
@@ -58,8 +58,6 @@ class CreateWorkspace(Workspace):
         self.session.set_seed_locked(app.settings.get("create.seed_locked"))
         self._background = Background(self)
         self._offered: ImageRequest | None = None
-        self._compared: dict[str, ResultRecord] = {}  # job of an exact picture → the fast one it is to be laid over
-        self.difference: Difference | None = None
         self._mode = "simple"
         self._shown = self._closed = False
         self.model_of_results = ResultsModel(self)
@@ -70,6 +68,7 @@ class CreateWorkspace(Workspace):
         self.actions_on_pictures = PictureActions(app, self._background, self.results.message.say, self)
         self.basket = WasteBasket(app, self.model_of_results, self._background, self.results.message, self)
         self.watch = JobWatch(app, bridge, self.model_of_results, self._background, self)
+        self.comparisons = Comparisons(app, self.watch, self._background, self.results.message.say, self)
         row = Row(self, spacing=0)
         row.addWidget(self.form)
         row.addWidget(Line(vertical=True))
@@ -93,7 +92,7 @@ class CreateWorkspace(Workspace):
         self.results.drag_wanted.connect(self._drag_out)
         self.results.message.acted.connect(self._message_acted)
         self.results.details.copy_wanted.connect(self._copy_parameters)
-        self.results.details.difference_wanted.connect(lambda: self._with_chosen(self.show_difference))
+        self.results.details.difference_wanted.connect(lambda: self._with_chosen(self.comparisons.ask))
         self.results.grid.job_cancel_wanted.connect(self.watch.cancel_or_dismiss)
         self.watch.running_changed.connect(self.form.bar.show_running)
         self.watch.failed.connect(self.form.bar.say)
@@ -126,7 +125,7 @@ class CreateWorkspace(Workspace):
             "picture.variations": lambda: self._with_chosen(self.make_variations),
             "picture.reuse_settings": lambda: self._with_chosen(self.reuse_settings),
             "picture.open_as_graph": lambda: self._with_chosen(lambda record: self.sent.emit("Graph", record.spec)),
-            "picture.show_difference": lambda: self._with_chosen(self.show_difference),
+            "picture.show_difference": lambda: self._with_chosen(self.comparisons.ask),
             "picture.delete": self.delete_chosen,
             "picture.open": lambda: self._with_chosen(lambda record: self.results.open(record.id)),
         }
@@ -211,28 +210,6 @@ class CreateWorkspace(Workspace):
         seed = request.seed if record.seed is None else record.seed
         self.session.set_request(dataclasses.replace(request, seed=seed, count=1))
         self.results.message.say("Prompt and settings are back; Generate makes the same picture again.")
-
-    def show_difference(self, record: ResultRecord) -> None:
-        """Make the exact picture of a fast one's seed; when it is here, both are shown over each other."""
-        request = exact_request(record)
-        if request is None:
-            self.results.message.say(NOT_FAST)
-            return
-        try:
-            self._compared.update(dict.fromkeys(self.watch.submit([request]), record))
-        except TesseraError as error:
-            self.results.message.say(str(error))
-        else:
-            self.results.message.say("The exact picture is being made; then both are shown over each other.")
-
-    def _compare(self, fast: ResultRecord, exact: ResultRecord) -> None:
-        def show(pair: Pair) -> None:
-            self.difference = Difference(pair, self)
-            self.difference.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-            self.difference.show()
-            self.results.message.say("")
-
-        self._background.run(lambda: read_pair(self._app.library, fast, exact), show, self.results.message.say)
 
     def receive(self, thing: object) -> None:
         """The settings of a workflow that Create can show."""
@@ -348,9 +325,6 @@ class CreateWorkspace(Workspace):
 
     @Slot(str)
     def _picture_arrived(self, record_id: str) -> None:
-        arrived = next((record for record in self.model_of_results.pictures if record.id == record_id), None)
-        if arrived is not None and arrived.job in self._compared:
-            self._compare(self._compared.pop(arrived.job), arrived)
         if not self.results.viewing and not self.results.chosen():
             self.results.choose(record_id)
 
