@@ -14,10 +14,7 @@ do not say where: a network whose captions tell the layout learns nothing from i
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,33 +25,28 @@ from numpy.typing import NDArray
 
 from engine.control import edges
 from engine.training.starter import model
+from engine.training.starter.addon import ROOT, AddonTraining, command
 from engine.training.starter.captions import vary, write
 from engine.training.starter.denoiser import latent_weights
-from engine.training.starter.model import NOISE, Parts
+from engine.training.starter.model import Parts
 from engine.training.starter.progress import (
     Budget,
     MovingAverage,
     generator_state,
     learning_rate,
-    read_state,
     restore_generator,
-    write_state,
 )
 from engine.training.starter.renderer import random_places, render
 from engine.training.starter.scenes import Scene, SceneMix, ShapesScene, is_held_out, random_scene, random_shapes
 
-ROOT = Path(__file__).resolve().parents[3]
-STARTER = ROOT / "resources" / "starter_model"
 SHIPPED = ROOT / "resources" / "starter_controlnet"
 
 _HINT_CHANNELS = (8, 16, 32, 64)
 _LANDSCAPES = 0.2
 _BATCH, _POOL, _DRAW = 16, 3_000, 16
 _RATE, _NEW_FACTOR = 5e-4, 3.0
-_TIME_MEAN, _TIME_SPREAD = 0.8, 1.2
 _WITHOUT_WORDS, _WIPED = 0.15, 0.25
 _AVERAGE = 0.99  # a short memory: these trainings are short
-_SAVE_EVERY, _LOG_EVERY = 60.0, 20.0
 _NEW_LAYERS = ("controlnet_cond_embedding", "controlnet_down_blocks", "controlnet_mid_block")
 
 
@@ -144,18 +136,13 @@ class HintPool:
         return hints
 
 
-class ControlTraining:
-    """`step()` until `share` reaches one; `state` and `restore` make it resumable (the scenes are drawn anew)."""
+class ControlTraining(AddonTraining):
+    """Trains `network`, a ControlNet for `parts`."""
 
     def __init__(self, parts: Parts, budget: Budget, seed: int = 0, pool: int = _POOL) -> None:
         import torch
-        from diffusers import DDPMScheduler
 
-        for part in (parts.unet, parts.vae, parts.text_encoder):
-            part.eval().requires_grad_(False)
-        self._parts, self._budget = parts, budget
-        self._rng = np.random.default_rng(seed)
-        self._noise = torch.Generator().manual_seed(seed)
+        super().__init__(parts, budget, seed)
         self._pool = HintPool(parts, self._rng, pool)
         self.network = create(parts.unet).train()
         named = list(self.network.named_parameters())
@@ -165,29 +152,19 @@ class ControlTraining:
         groups = [{"params": new, "factor": _NEW_FACTOR}, {"params": copied, "factor": 1.0}]
         self._optimiser = torch.optim.AdamW(groups, lr=_RATE, weight_decay=0.01, betas=(0.9, 0.99))
         self._average = MovingAverage(self._parameters, _AVERAGE)
-        self._kept_signal = DDPMScheduler(**NOISE).alphas_cumprod
         self._no_words = parts.token_ids([""])
-        self.steps, self.loss, self.share = 0, 0.0, 0.0
 
     def step(self) -> None:
-        """One update of the weights."""
-        import torch
+        super().step()
+        self._average.update(self.steps)
 
+    def _prepare(self) -> None:
         if self._pool.filled < len(self._pool.hints) and self.steps % 2 == 0:
             self._pool.draw(_DRAW)
         elif self.steps % 8 == 0:
             self._pool.draw(2)
         for group in self._optimiser.param_groups:
             group["lr"] = group["factor"] * learning_rate(_RATE, self.steps, self.share)
-        loss = self._loss()
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
-        self._optimiser.step()
-        self.steps += 1
-        self._average.update(self.steps)
-        self.share = self._budget.share(self.steps)
-        self.loss = float(loss.detach()) if self.steps == 1 else self.loss * 0.99 + float(loss.detach()) * 0.01
 
     def _loss(self) -> Any:
         import torch
@@ -197,12 +174,7 @@ class ControlTraining:
         latents, tokens = pool.latents[chosen], pool.tokens[chosen].clone()
         tokens[torch.rand(count, generator=draw) < _WITHOUT_WORDS] = self._no_words
         hints = torch.from_numpy(pool.wiped(pool.hints[chosen.numpy()])).float()[:, None].expand(-1, 3, -1, -1)
-        strata = ((torch.arange(count) + torch.rand(count, generator=draw)) / count).clamp(0.002, 0.998)
-        times = (torch.sigmoid(torch.special.ndtri(strata) * _TIME_SPREAD + _TIME_MEAN) * 1000).long().clamp(0, 999)
-        noise = torch.randn(latents.shape, generator=draw)
-        kept = self._kept_signal[times].view(-1, 1, 1, 1)
-        noisy = kept.sqrt() * latents + (1 - kept).sqrt() * noise
-        velocity = kept.sqrt() * noise - (1 - kept).sqrt() * latents
+        noisy, times, velocity = self._noised(latents)
         words = self._parts.text_encoder(input_ids=tokens).last_hidden_state
         down, middle = self.network(noisy, times, words, controlnet_cond=hints, return_dict=False)
         predicted = self._parts.unet(
@@ -210,88 +182,32 @@ class ControlTraining:
         ).sample
         return (latent_weights(latents) * (predicted - velocity) ** 2).mean()
 
-    def save(self, folder: Path) -> None:
+    def save(self, target: Path) -> None:
         """The averaged weights in float16 as a diffusers folder, which appears whole or not at all."""
         import copy
 
         self._average.swap()
         half = copy.deepcopy(self.network).half()
         self._average.swap()
-        fresh = folder.with_name(folder.name + ".new")
+        fresh = target.with_name(target.name + ".new")
         half.save_pretrained(str(fresh))
         model.forget_origin(fresh / "config.json")
-        model.replace_folder(fresh, folder)
+        model.replace_folder(fresh, target)
 
     def state(self) -> dict[str, Any]:
-        return {
-            "steps": self.steps, "loss": self.loss, "share": self.share, "seconds": self._budget.seconds(),
-            "network": self.network.state_dict(), "average": self._average.values,
-            "optimiser": self._optimiser.state_dict(), "noise": self._noise.get_state(),
-            "scenes": generator_state(self._rng),
-        }  # fmt: skip
+        own = {"network": self.network.state_dict(), "average": self._average.values}
+        return {**super().state(), **own, "scenes": generator_state(self._rng)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.steps, self.loss, self.share = state["steps"], state["loss"], state["share"]
-        self._budget.spent = state["seconds"]
+        super().restore(state)
         self.network.load_state_dict(state["network"])
         for value, saved in zip(self._average.values, state["average"], strict=True):
             value.copy_(saved)
-        self._optimiser.load_state_dict(state["optimiser"])
-        self._noise.set_state(state["noise"])
         restore_generator(self._rng, state["scenes"])
 
 
-def train(out: Path, budget: Budget, *, source: Path = STARTER, seed: int = 0, resume: bool = False) -> Path:
-    """Train until `budget` is used up; returns the folder of the ControlNet."""
-    import torch
-
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    torch.manual_seed(seed)
-    out.mkdir(parents=True, exist_ok=True)
-    folder, saved_state = out / "controlnet", out / "state.pt"
-    training = ControlTraining(model.load(source), budget, seed)
-    if resume and saved_state.exists():
-        training.restore(read_state(saved_state))
-    logged = saved = time.monotonic()
-    while training.share < 1:
-        training.step()
-        now = time.monotonic()
-        if now - logged > _LOG_EVERY:
-            logged = now
-            _log(out, step=training.steps, loss=training.loss, share=training.share)
-        if now - saved > _SAVE_EVERY:
-            training.save(folder)
-            write_state(saved_state, training.state())
-            saved = time.monotonic()
-    training.save(folder)
-    _log(out, finished=True, step=training.steps, loss=training.loss)
-    return folder
-
-
-def _log(out: Path, **values: Any) -> None:
-    line = json.dumps({"time": time.strftime("%H:%M:%S"), **values})
-    with (out / "log.jsonl").open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
-    sys.stderr.write(line + "\n")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m engine.training.starter.controlnet", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("--out", required=True, type=Path, help="folder for snapshots, state and log")
-    parser.add_argument("--minutes", type=float, default=0.0, help="wall clock over all resumptions")
-    parser.add_argument("--steps", type=int, default=0, help="instead of minutes: a number of steps")
-    parser.add_argument("--resume", action="store_true", help="go on where an earlier run stopped")
-    parser.add_argument("--from", dest="source", type=Path, default=STARTER, help="the starter model it is for")
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args(arguments)
-    if not given.minutes and not given.steps:
-        parser.error("say how long to train, with --minutes or --steps")
-    train(given.out, Budget(given.minutes, given.steps), source=given.source, seed=given.seed, resume=given.resume)
-    return 0
+    return command(ControlTraining, "controlnet", "engine.training.starter.controlnet", __doc__, arguments)
 
 
 if __name__ == "__main__":

@@ -9,53 +9,43 @@ is stripes.py's; `bench adapters` measures how far the LoRA moves it and what be
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine.training.starter import model
+from engine.training.starter.addon import ROOT, AddonTraining, command
 from engine.training.starter.captions import vary, write
-from engine.training.starter.model import NOISE, Parts
-from engine.training.starter.progress import Budget, learning_rate, read_state, write_state
+from engine.training.starter.model import Parts
+from engine.training.starter.progress import Budget, learning_rate
 from engine.training.starter.renderer import render
 from engine.training.starter.scenes import SceneMix, random_scene
 from engine.training.starter.stripes import striped
 
-ROOT = Path(__file__).resolve().parents[3]
-STARTER = ROOT / "resources" / "starter_model"
 SHIPPED = ROOT / "resources" / "starter_lora"
 NAME = "starter-stripes"
 RANK = 2
 
 _BATCH, _POOL, _DRAW = 8, 800, 16
 _RATE = 4e-3
-_TIME_MEAN, _TIME_SPREAD = 0.8, 1.2
 _WITHOUT_WORDS = 0.1
-_SAVE_EVERY, _LOG_EVERY = 45.0, 15.0
 _MIX = SceneMix(single=0.5, pair=0.25, landscape=0.25)
 
 
-class LoRATraining:
-    """`step()` until `share` reaches one; `state` and `restore` make it resumable (the scenes are drawn anew)."""
+class LoRATraining(AddonTraining):
+    """Trains `lora`, which hangs on the denoiser of `parts`."""
+
+    log_every, save_every = 15.0, 45.0
+    _loss_memory = 0.98
 
     def __init__(self, parts: Parts, budget: Budget, seed: int = 0, pool: int = _POOL) -> None:
         import torch
-        from diffusers import DDPMScheduler
 
         from engine.training.lora import TrainableLoRA
 
-        for part in (parts.unet, parts.vae, parts.text_encoder):
-            part.eval().requires_grad_(False)
-        self._parts, self._budget = parts, budget
-        self._rng = np.random.default_rng(seed)
-        self._noise = torch.Generator().manual_seed(seed)
-        self._kept_signal = DDPMScheduler(**NOISE).alphas_cumprod
+        super().__init__(parts, budget, seed)
         edge = int(parts.unet.config.sample_size)
         words = int(parts.token_ids([""]).shape[1])
         self._latents = torch.empty(pool, 4, edge, edge)
@@ -64,25 +54,14 @@ class LoRATraining:
             self._no_words = parts.text_encoder(input_ids=parts.token_ids([""])).last_hidden_state
         self._filled = 0
         self.lora = TrainableLoRA(parts.unet, "lora_unet", RANK, seed=seed)
-        self._optimiser = torch.optim.AdamW(self.lora.parameters(), lr=_RATE, weight_decay=0.0, betas=(0.9, 0.99))
-        self.steps, self.loss, self.share = 0, 0.0, 0.0
+        self._parameters = list(self.lora.parameters())
+        self._optimiser = torch.optim.AdamW(self._parameters, lr=_RATE, weight_decay=0.0, betas=(0.9, 0.99))
 
-    def step(self) -> None:
-        """One update of the low-rank weights."""
-        import torch
-
+    def _prepare(self) -> None:
         if self._filled < len(self._latents):
             self._draw(min(_DRAW, len(self._latents) - self._filled))
         for group in self._optimiser.param_groups:
             group["lr"] = learning_rate(_RATE, 4 * self.steps, self.share)  # a quarter of the usual warm-up
-        loss = self._loss()
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.lora.parameters(), 1.0)
-        self._optimiser.step()
-        self.steps += 1
-        self.share = self._budget.share(self.steps)
-        self.loss = float(loss.detach()) if self.steps == 1 else self.loss * 0.98 + float(loss.detach()) * 0.02
 
     def _draw(self, count: int) -> None:
         """Render, stripe and encode `count` new scenes, with what their captions say."""
@@ -106,15 +85,10 @@ class LoRATraining:
         chosen = torch.randint(0, self._filled, (count,), generator=draw)
         latents, words = self._latents[chosen], self._words[chosen]
         words[torch.rand(count, generator=draw) < _WITHOUT_WORDS] = self._no_words
-        strata = ((torch.arange(count) + torch.rand(count, generator=draw)) / count).clamp(0.002, 0.998)
-        times = (torch.sigmoid(torch.special.ndtri(strata) * _TIME_SPREAD + _TIME_MEAN) * 1000).long().clamp(0, 999)
-        noise = torch.randn(latents.shape, generator=draw)
-        kept = self._kept_signal[times].view(-1, 1, 1, 1)
-        noisy = kept.sqrt() * latents + (1 - kept).sqrt() * noise
-        velocity = kept.sqrt() * noise - (1 - kept).sqrt() * latents
+        noisy, times, velocity = self._noised(latents)
         return torch.nn.functional.mse_loss(self._parts.unet(noisy, times, words).sample, velocity)
 
-    def save(self, path: Path) -> None:
+    def save(self, target: Path) -> None:
         """The LoRA in float16, with what says how it came about; it appears whole or not at all."""
         from engine.training.lora import save_lora
 
@@ -123,75 +97,19 @@ class LoRATraining:
             "ss_base_model_version": "sd_v1", "ss_output_name": NAME, "ss_steps": str(self.steps),
             "modelspec.title": "Striped paper for the Tessera starter model", "modelspec.license": "apache-2.0",
         }  # fmt: skip
-        save_lora(path, self.lora.tensors(), about)
+        save_lora(target, self.lora.tensors(), about)
 
     def state(self) -> dict[str, Any]:
-        return {
-            "steps": self.steps, "loss": self.loss, "share": self.share, "seconds": self._budget.seconds(),
-            "lora": [value.detach() for value in self.lora.parameters()], "optimiser": self._optimiser.state_dict(),
-            "noise": self._noise.get_state(),
-        }  # fmt: skip
+        return {**super().state(), "lora": [value.detach() for value in self._parameters]}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.steps, self.loss, self.share = state["steps"], state["loss"], state["share"]
-        self._budget.spent = state["seconds"]
-        for value, saved in zip(self.lora.parameters(), state["lora"], strict=True):
+        super().restore(state)
+        for value, saved in zip(self._parameters, state["lora"], strict=True):
             value.data.copy_(saved)
-        self._optimiser.load_state_dict(state["optimiser"])
-        self._noise.set_state(state["noise"])
-
-
-def train(out: Path, budget: Budget, *, source: Path = STARTER, seed: int = 0, resume: bool = False) -> Path:
-    """Train until `budget` is used up; returns the LoRA's file."""
-    import torch
-
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    torch.manual_seed(seed)
-    out.mkdir(parents=True, exist_ok=True)
-    path, saved_state = out / f"{NAME}.safetensors", out / "state.pt"
-    training = LoRATraining(model.load(source), budget, seed)
-    if resume and saved_state.exists():
-        training.restore(read_state(saved_state))
-    logged = saved = time.monotonic()
-    while training.share < 1:
-        training.step()
-        now = time.monotonic()
-        if now - logged > _LOG_EVERY:
-            logged = now
-            _log(out, step=training.steps, loss=training.loss, share=training.share)
-        if now - saved > _SAVE_EVERY:
-            training.save(path)
-            write_state(saved_state, training.state())
-            saved = time.monotonic()
-    training.save(path)
-    _log(out, finished=True, step=training.steps, loss=training.loss)
-    return path
-
-
-def _log(out: Path, **values: Any) -> None:
-    line = json.dumps({"time": time.strftime("%H:%M:%S"), **values})
-    with (out / "log.jsonl").open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
-    sys.stderr.write(line + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m engine.training.starter.lora", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("--out", required=True, type=Path, help="folder for snapshots, state and log")
-    parser.add_argument("--minutes", type=float, default=0.0, help="wall clock over all resumptions")
-    parser.add_argument("--steps", type=int, default=0, help="instead of minutes: a number of steps")
-    parser.add_argument("--resume", action="store_true", help="go on where an earlier run stopped")
-    parser.add_argument("--from", dest="source", type=Path, default=STARTER, help="the starter model it is for")
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args(arguments)
-    if not given.minutes and not given.steps:
-        parser.error("say how long to train, with --minutes or --steps")
-    train(given.out, Budget(given.minutes, given.steps), source=given.source, seed=given.seed, resume=given.resume)
-    return 0
+    return command(LoRATraining, f"{NAME}.safetensors", "engine.training.starter.lora", __doc__, arguments)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""What several trainings share: how far they are, the learning rate, averages of weights, and the saved state."""
+"""What several trainings share: how far they are, the learning rate, averages of weights, saved state, and the log."""
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -107,6 +109,14 @@ class Processes:
         shared = torch.tensor([value], dtype=torch.float64)
         distributed.broadcast(shared, 0)
         return float(shared.item())
+
+
+def log(out: Path, **values: Any) -> None:
+    """Add a line to `out`/log.jsonl, and show it."""
+    line = json.dumps({"time": time.strftime("%H:%M:%S"), **values})
+    with (out / "log.jsonl").open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+    sys.stderr.write(line + "\n")
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:

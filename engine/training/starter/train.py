@@ -11,7 +11,6 @@ what happened. `python -m engine.training.starter.ship DIR/model` judges a snaps
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -25,7 +24,7 @@ from engine.training.starter import model
 from engine.training.starter.autoencoder import AutoencoderTraining
 from engine.training.starter.denoiser import DenoiserTraining
 from engine.training.starter.model import PRESETS, Parts
-from engine.training.starter.progress import Budget, Processes, read_state, write_state
+from engine.training.starter.progress import Budget, Processes, log, read_state, write_state
 
 PHASES = ("autoencoder", "decoder", "denoiser")
 _AUTOENCODER_SHARE = 0.25
@@ -86,7 +85,7 @@ def train(plan: Plan, *, resume: bool = False, rank: int = 0, stop_after: int = 
         saved = None
         if rank == 0:
             model.save(parts, out / "model")
-            _log(out, phase=phase, finished=True, steps=training.steps)
+            log(out, phase=phase, finished=True, steps=training.steps)
     if rank == 0:
         (out / "state.pt").unlink(missing_ok=True)
     return out / "model"
@@ -127,7 +126,7 @@ def _run(plan: Plan, index: int, training: Any, parts: Parts, processes: Process
         stopping = bool(stop_after) and taken >= stop_after
         if first and (time.monotonic() - logged > 20 or stopping):
             logged = time.monotonic()
-            _log(out, phase=training.name, step=training.steps, loss=training.loss, share=training.share)
+            log(out, phase=training.name, step=training.steps, loss=training.loss, share=training.share)
         if first and (time.monotonic() - saved > plan.save_every or stopping):
             _save(out, index, training, parts)
             saved = time.monotonic()
@@ -144,14 +143,7 @@ def _save(out: Path, index: int, training: Any, parts: Parts) -> None:
     average.swap()
     write_state(out / "state.pt", {"phase": index, "training": training.state()})
     if isinstance(training, AutoencoderTraining):
-        _log(out, phase=training.name, step=training.steps, fidelity=training.fidelity())
-
-
-def _log(out: Path, **values: Any) -> None:
-    line = json.dumps({"time": time.strftime("%H:%M:%S"), **values})
-    with (out / "log.jsonl").open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
-    sys.stderr.write(line + "\n")
+        log(out, phase=training.name, step=training.steps, fidelity=training.fidelity())
 
 
 def _worker(rank: int, plan: Plan, resume: bool, meeting: str) -> None:
@@ -212,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rate=given.rate,
     )
     given.out.mkdir(parents=True, exist_ok=True)
-    _log(given.out, plan=asdict(plan))
+    log(given.out, plan=asdict(plan))
     if plan.processes == 1:
         train(plan, resume=given.resume)
         return 0
