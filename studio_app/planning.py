@@ -40,16 +40,16 @@ def machine_here(settings: Settings) -> Machine | None:
     return replace(machine, name=card.device).leaving(round(settings.get("engine.leave_gib") * GIB))
 
 
-def processor_words(model: ModelFootprint) -> str:
-    """What a run on the processor takes: weights there have thirty-two bits, and one part works at a time."""
-    need = 2 * sum(part.weights for part in model.parts) + 2 * max(part.peak for part in model.parts)
-    return f"On the processor, with about {size(need)} of main memory."
+def processor_need(model: ModelFootprint) -> int:
+    """Bytes a run on the processor takes: weights there have thirty-two bits, and one part works at a time."""
+    return 2 * sum(part.weights for part in model.parts) + 2 * max(part.peak for part in model.parts)
 
 
 @dataclass(frozen=True)
 class Planned:
     """What is planned for one run. `plan` is None when nothing fits (then `change` may say what would) or when the
-    size or the model is not known yet (then `unknown` says why)."""
+    size or the model is not known yet (then `unknown` says why). `need` is its peak in bytes: of the card, or of main
+    memory where there is none."""
 
     node: str
     model: str
@@ -61,6 +61,7 @@ class Planned:
     effect: str = ""
     faster: str = ""
     fix: str = ""
+    need: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -114,7 +115,9 @@ class Planner:
         folder = str(entry.path) if entry.path.is_dir() else ""
         blueprint = Blueprint(entry.family, "" if folder else entry.info.variant, folder)
         footprint = Estimates(self._cache).of(blueprint, work.request)
-        return Planned(work.node, entry.name, work.request, None, words=processor_words(footprint))
+        need = processor_need(footprint)
+        words = f"On the processor, with about {size(need)} of main memory."
+        return Planned(work.node, entry.name, work.request, None, words=words, need=need)
 
     def model(
         self, model: Blueprint, request: Request, machine: Machine, quality: Quality = "exact", *, node: str = "",
@@ -129,7 +132,7 @@ class Planner:
             better = choose(footprint, request, machine, "8-bit") if quality == "exact" else None
             return Planned(
                 node, name, request, plan, words=sentence(plan, footprint), effect=effect(plan),
-                faster=faster(plan, better, machine),
+                faster=faster(plan, better, machine), need=plan.peak,
             )  # fmt: skip
         change = nearest_fit(footprint, request, machine, quality, self._smaller(estimates, model, request))
         what, fix = refusal(footprint, machine, change)

@@ -22,6 +22,7 @@ from ui.bridge.bridge import Bridge
 from ui.panels.filmstrip import Filmstrip
 from ui.panels.palette import CommandPalette
 from ui.panels.rail import Rail, RailEntry
+from ui.panels.run_memory import RunMemoryWatch
 from ui.panels.topbar import MemoryWatch, NoticeBar, TopBar
 from ui.widgets.basics import Line, Panel
 from ui.widgets.layouts import Column, Row
@@ -98,6 +99,7 @@ class MainWindow(QMainWindow):
         self.toasts = ToastStack(root)
         self.palette_ = CommandPalette(root)
         self.memory = MemoryWatch(self)
+        self.run_memory = RunMemoryWatch(self.app, self.bridge, self)
 
     def _connect(self) -> None:
         self.rail.chosen.connect(self.show_workspace)
@@ -106,6 +108,7 @@ class MainWindow(QMainWindow):
         self.topbar.offline.toggled.connect(self._set_offline)
         self.notice.dismissed.connect(self._dismiss_notice)
         self.memory.measured.connect(self.topbar.meter.set_use)
+        self.run_memory.changed.connect(self.topbar.meter.set_run)
         self.filmstrip.picked.connect(self._show_result)
         self.filmstrip.filled.connect(self._place_filmstrip)
         self.toasts.action.connect(self.run_command)
@@ -344,6 +347,7 @@ class MainWindow(QMainWindow):
     def closeEvent(self, event: QCloseEvent) -> None:
         self.save()
         self.memory.close()
+        self.run_memory.close()
         self.filmstrip.close_down()
         for page in self._pages.values():
             page.close_down()

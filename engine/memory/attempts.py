@@ -117,7 +117,7 @@ def _in_tiles(
         sizes = sizes[sizes.index(planned) :]
     for place, size in enumerate(sizes):
         try:
-            with memory.telling(ctx.log):
+            with memory.telling(lambda text: ctx.log(text, "warning")):
                 if not size:
                     return run(source)
                 cut = tiling.decode if decoding else tiling.encode
@@ -129,7 +129,7 @@ def _in_tiles(
         memory.make_bare()
         if place + 1 < len(sizes):
             done = "decoded" if decoding else "encoded"
-            ctx.log(f"Memory ran out; the picture is {done} in tiles of {sizes[place + 1]} pixels.")
+            ctx.log(f"Memory ran out; the picture is {done} in tiles of {sizes[place + 1]} pixels.", "warning")
     raise refused(memory)
 
 

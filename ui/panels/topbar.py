@@ -5,8 +5,18 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QObject, QRect, QRectF, QRunnable, QSize, Qt, QThreadPool, QTimer, Signal, Slot
-from PySide6.QtGui import QAction, QKeySequence, QPainter, QPaintEvent, QPen, QResizeEvent
+from PySide6.QtCore import QObject, QPoint, QRect, QRectF, QRunnable, QSize, Qt, QThreadPool, QTimer, Signal, Slot
+from PySide6.QtGui import (
+    QAction,
+    QContextMenuEvent,
+    QKeyEvent,
+    QKeySequence,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QResizeEvent,
+)
 from PySide6.QtWidgets import QMenu, QSizePolicy, QToolButton, QWidget
 
 from engine.contracts.references import ModelRef
@@ -20,6 +30,7 @@ from ui.widgets.layouts import Column, Row
 
 if TYPE_CHECKING:
     from studio_app.models.index import ModelEntry
+    from ui.panels.run_memory import RunMemory
 
 _ENGINE_WORDS = {
     "cold": "Engine not started",
@@ -83,8 +94,10 @@ class MemoryMeter(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._use: MemoryUse | None = None
+        self._run: RunMemory | None = None
         self._engine = "cold"
         self._compact = False
+        self.menu = QMenu(self)
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self._say()
@@ -93,6 +106,18 @@ class MemoryMeter(QWidget):
     def set_engine(self, state: str) -> None:
         self._engine = state
         self._say()
+
+    def set_run(self, run: RunMemory | None) -> None:
+        """What the running job is to take: a mark on the bar, its phase in the tooltip. None when no job runs."""
+        self._run = run
+        self._say()
+
+    @property
+    def mark(self) -> float | None:
+        """Where the bar is marked, 0..1: what the run takes at most, of all there is. None without such a figure."""
+        if self._run is None or not self._run.need or self._use is None or not self._use.total:
+            return None
+        return min(self._run.need / self._use.total, 1.0)
 
     def set_compact(self, compact: bool) -> None:
         """Figures only, without the bar."""
@@ -118,7 +143,8 @@ class MemoryMeter(QWidget):
         where = "Pictures are made by the processor; this is the machine's main memory, used by all programs."
         if self._use is not None and self._use.card:
             where = f"{self._use.device}: memory of the card, used by all programs."
-        text = f"{_ENGINE_WORDS.get(self._engine, self._engine)}. {self._text()}. {where}"
+        run = f" {self._run.words}" if self._run is not None and self._run.words else ""
+        text = f"{_ENGINE_WORDS.get(self._engine, self._engine)}. {self._text()}. {where}{run}"
         self.setToolTip(text)
         self.setAccessibleName("Device and memory")
         self.setAccessibleDescription(text)
@@ -174,6 +200,27 @@ class MemoryMeter(QWidget):
             filled = QRect(bar)
             filled.setWidth(max(theme.px(6), round(bar.width() * fraction)))
             painter.drawRoundedRect(filled, theme.px(3), theme.px(3))
+        if self.mark is not None:
+            painter.setBrush(theme.token("accent"))
+            wide = theme.px(2)
+            at = bar.left() + min(round(bar.width() * self.mark), bar.width() - wide)
+            painter.drawRect(at, bar.top() - theme.px(4), wide, bar.height() + theme.px(8))
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        if event.button() == Qt.MouseButton.LeftButton:
+            self._open_menu()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.key() in (Qt.Key.Key_Space, Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            self._open_menu()
+        else:
+            super().keyPressEvent(event)
+
+    def contextMenuEvent(self, event: QContextMenuEvent) -> None:
+        self._open_menu()
+
+    def _open_menu(self) -> None:
+        self.menu.popup(self.mapToGlobal(QPoint(0, self.height())))
 
 
 class ModelChooser(Choice):
@@ -275,6 +322,7 @@ class TopBar(Panel):
         self.offline.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         row.addWidget(self.offline)
         self.meter = MemoryMeter()
+        self.meter.menu.addActions([actions.action("models.free_memory"), actions.action("app.preferences")])
         row.addWidget(self.meter)
         self.inspector = IconButton(
             "panel-right", "Inspector", "Shows or hides the inspector at the right.", checkable=True

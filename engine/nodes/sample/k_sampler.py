@@ -157,6 +157,7 @@ def run_plan(
             ctx.preview(colours.frame(state.denoised))
 
     return sampled(
-        ctx.session, model, family, latent, plan, log=ctx.log, before_step=lambda _: ctx.check_cancelled(),
+        ctx.session, model, family, latent, plan, log=lambda text: ctx.log(text, "warning"),
+        before_step=lambda _: ctx.check_cancelled(),
         after_step=report, fast=fast or may_quantise(ctx),
     )  # fmt: skip

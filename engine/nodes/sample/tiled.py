@@ -93,7 +93,8 @@ def tiled_sampler(
     )  # fmt: skip
     windowed = WindowedFamily(family, cut, ctx.check_cancelled, tell)
     made, _ = sampled(
-        ctx.session, model, windowed, latent, plan, log=ctx.log, before_step=lambda _: ctx.check_cancelled(),
+        ctx.session, model, windowed, latent, plan, log=lambda text: ctx.log(text, "warning"),
+        before_step=lambda _: ctx.check_cancelled(),
         after_step=report, fast=may_quantise(ctx),
     )  # fmt: skip
     return replace(made, indices=latent.indices or made.indices)
