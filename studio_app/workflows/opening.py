@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +64,8 @@ def open_as_graph(spec: JobSpec, registry: Registry, locate: Locate | None = Non
 
 def _opened(imported: Imported, name: str, registry: Registry, locate: Locate | None) -> Opened:
     workflow, report = imported.workflow, imported.report
+    if not imported.placed:  # all at one place: the canvas lays them out as large as they are drawn
+        workflow = replace(workflow, nodes=tuple(replace(node, position=(0.0, 0.0)) for node in workflow.nodes))
     types = missing_types(workflow, registry)
     models = missing_models(workflow, locate) if locate is not None else ()
     lines = [f"{name}: {report.nodes} nodes." if name else f"{report.nodes} nodes."]

@@ -102,8 +102,8 @@ def _versions(stage: Stage, page: GraphWorkspace, sampler: str) -> None:
     gone = next(name for name, node in nodes.items() if node.type == "utility.note")
     new = next(node for node in nodes.values() if node.type == "condition.encode_text")
     x, y = new.position
-    copy = replace(new, id="another", title="Another prompt", position=(x, y + 420))
-    canvas.document.edit("Steps", set_input(sampler, "steps", 28), set_input(sampler, "cfg", 4.5))
+    copy = replace(new, id="another", title="Another prompt", position=(x, y - 260))
+    canvas.document.edit("Steps", set_input(sampler, "steps", 28), set_input(sampler, "scheduler", "karras"))
     canvas.document.edit("Less and more", RemoveNodes((gone,)), AddNodes((copy,)))
     page.beside.open_versions()
     dialog = page.beside.dialog

@@ -70,12 +70,24 @@ def _running(stage: Stage, page: GraphWorkspace) -> None:
     states = canvas.scene.states
 
     def halfway() -> bool:
-        done = sum(state.kind == "done" for state in states.values())
         drawing = any(state.kind == "running" and state.progress > 0.3 for state in states.values())
-        return (done >= 8 and drawing) or not page.runs.jobs_of(canvas)
+        ready = any(state.kind == "done" and name.startswith("look") for name, state in states.items())
+        return (ready and drawing) or not page.runs.jobs_of(canvas)
 
     stage.wait(halfway)
-    stage.pause(100)
+    busy = [name for name, state in states.items() if state.kind == "running"]
+    ready = [name for name, state in states.items() if state.kind == "done" and name.startswith("look")]
+    near = {name[-1] for name in (*busy, *ready[-1:])}
+    canvas.view.frame_nodes(
+        [
+            f"{name}{index}"
+            for index in near
+            for name in ("text", "draw", "look", "save")
+            if f"{name}{index}" in canvas.scene.items_by_id
+        ]
+    )
+    canvas.view.wait_for_pictures()
+    stage.pause(60)
     stage.keep("graph_running")
     stage.wait(lambda: not page.runs.jobs_of(canvas))
 
@@ -146,7 +158,10 @@ def _subgraph(stage: Stage, page: GraphWorkspace) -> None:
     acts.do("Expose", ExposeSocket("inputs", "text3", "text"), ExposeSocket("inputs", "draw3", "steps"))
     canvas.scene.select(())
     stage.window.show_inspector(True)
-    stage.pause(500)
+    stage.pause(300)
+    canvas.view.frame_nodes()
+    canvas.view.wait_for_pictures()
+    stage.pause(300)
     stage.keep("graph_subgraph")
     stage.window.show_inspector(False)
     acts.level_up()

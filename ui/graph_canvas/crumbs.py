@@ -7,6 +7,7 @@ from PySide6.QtWidgets import QFrame, QWidget
 
 from engine.graph.subgraphs import SUBGRAPH
 from studio_app.documents.graph_document import GraphDocument
+from ui import theme
 from ui.widgets.basics import Button, Label
 from ui.widgets.layouts import Row
 
@@ -22,7 +23,7 @@ class Crumbs(QFrame):
         self.setProperty("surface", "float")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setAccessibleName("Where you are")
-        self._row = Row(self, spacing=0.5, margins=0.5)
+        self._row = Row(self, spacing=0, margins=(1, 0.5))
         self._levels: list[tuple[str, ...]] = []
         self.show_level()
 
@@ -45,6 +46,7 @@ class Crumbs(QFrame):
                 button.clicked.connect(self._choose)
                 self._row.addWidget(button)
                 self._row.addWidget(Label("›", "muted"))
+                self._row.addSpacing(theme.space(1))
         self.setVisible(bool(level))
         self.adjustSize()
         self.raise_()

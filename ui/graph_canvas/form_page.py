@@ -33,7 +33,7 @@ class FormPage(QObject):
             self.form.setGeometry(self._canvas.rect())
             self.form.refresh()
             self.form.raise_()
-            self._canvas.note.raise_()
+            self._canvas.note.hide()  # it was said of the nodes
             first = next(iter(self.form.fields.values()), None)
             (first or self.form.edit).setFocus()
         else:

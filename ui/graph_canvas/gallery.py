@@ -104,7 +104,9 @@ class CardModel(QAbstractListModel):
 class _CardDelegate(QStyledItemDelegate):
     def sizeHint(self, option: QStyleOptionViewItem, index: _Index) -> QSize:
         line = _line_height()
-        return QSize(theme.px(WIDTH), theme.px(PICTURE) + theme.space(3.5) + line + LINES * line)
+        view = option.widget  # type: ignore[attr-defined]  # missing in the stubs
+        width = view.card_width() if isinstance(view, CardView) else theme.px(WIDTH)
+        return QSize(width, theme.px(PICTURE) + theme.space(3.5) + line + LINES * line)
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: _Index) -> None:
         model = index.model()
@@ -200,6 +202,11 @@ class CardView(QListView):
         self.setItemDelegate(_CardDelegate(self))
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.doubleClicked.connect(self.opened)
+
+    def card_width(self) -> int:
+        """As many cards of WIDTH as fit share a row to its end."""
+        room = self.viewport().width() - 1
+        return max(theme.px(WIDTH), room // max(1, room // theme.px(WIDTH)))
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)

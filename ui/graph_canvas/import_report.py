@@ -63,8 +63,8 @@ class ReportDialog(PageDialog):
             choose = Button("Choose another…", tip=f"Use another model in place of “{lack.ref.name}”.")
             choose.clicked.connect(lambda: self._act(lack))
             buttons.addWidget(choose)
-            get = Button("Import…", tip="How a model gets here.")
-            get.clicked.connect(lambda: self._missing.run_command("help.models"))
+            get = Button("Import…", tip="Go to Models, where files are dropped or fetched by their address.")
+            get.clicked.connect(self._import)
         else:
             get = Button("Swap…", tip="Put a node that fits in its place.")
             get.clicked.connect(lambda: self._swap(lack))
@@ -74,6 +74,10 @@ class ReportDialog(PageDialog):
         words.addSpacing(theme.space(0.5))
         row.addLayout(words, 1)
         return row
+
+    def _import(self) -> None:
+        self.accept()
+        self._missing.run_command("view.models")
 
     def _act(self, lack: Lack) -> None:
         self.accept()

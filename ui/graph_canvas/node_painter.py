@@ -17,7 +17,9 @@ from ui.graph_canvas.values_text import value_of, value_text
 CORNER = 7.0
 _LEFT = int(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft)
 _RIGHT = int(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight)
-_WRAP = int(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft) | int(Qt.TextFlag.TextWrapAnywhere)
+_TOP = int(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
+_WRAP = {True: _TOP | int(Qt.TextFlag.TextWordWrap), False: _TOP | int(Qt.TextFlag.TextWrapAnywhere)}
+LONGEST_WORD = 24  # letters of a word that fits a node; a longer one is broken where the line ends
 
 
 class NodePainter:
@@ -164,7 +166,9 @@ class NodePainter:
         if row.kind == "text":
             text = value_text(item, value)
             painter.setPen(self.strong if text else self.muted)
-            painter.drawText(inner.adjusted(0, 5, 0, -4), _WRAP, self._lines(text or label, inner.width(), row.height))
+            lines = self._lines(text or label, inner.width(), row.height)
+            by_word = all(len(word) <= LONGEST_WORD for word in lines.split())
+            painter.drawText(inner.adjusted(0, 5, 0, -4), _WRAP[by_word], lines)
             return
         painter.setPen(self.muted)
         words = self._fit(label, inner.width() * 0.62, self.row_metrics, 1)

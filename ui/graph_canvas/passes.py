@@ -25,6 +25,8 @@ from ui.graph_canvas.sockets import colour_of
 
 NEAR, FAR = 0.45, 0.18
 READABLE = 0.3  # below it a title would be smaller than 5 pixels
+SMALLEST_TITLE = 9  # pixels of a title from afar, where few enough nodes are seen
+MOST_TITLES = 150  # nodes seen beyond which titles from afar are as small as the nodes are
 FRESH_PICTURES = 4  # new node pictures in one frame while zooming; the others come when it rests
 FRESH_PIXELS = 600_000  # and no more than these many pixels of them
 STRIP = 64  # pixels: of an area thinner than this only parts of wires are painted
@@ -294,7 +296,7 @@ class FramePainter:
             x, y = item.corner
             place = QPointF(round((x - MARGIN) * scale + dx), round((y - MARGIN) * scale + dy))
             painter.drawPixmap(place, self._sprite(item, scale, ratio))
-        if scale >= READABLE:
+        if scale >= READABLE or len(items) <= MOST_TITLES:
             self._titles(painter, items, scale, dx, dy)
         painter.setWorldTransform(transform)
         painter.setBrush(Qt.BrushStyle.NoBrush)
@@ -317,14 +319,17 @@ class FramePainter:
 
     def _titles(self, painter: QPainter, items: Sequence[NodeItem], scale: float, dx: float, dy: float) -> None:
         font = QFont(self.nodes.title_font)
-        font.setPixelSize(max(5, round(13 * scale)))
+        pixels = max(SMALLEST_TITLE if len(items) <= MOST_TITLES else 5, round(13 * scale))
+        font.setPixelSize(pixels)
+        share = 13 * scale / pixels  # of the title that has room, drawn larger than the node is
         painter.setFont(font)
         painter.setPen(self.nodes.strong)
         for item in items:
             if item.layout.shape == "box":
-                room = item.layout.width - 2 * PAD
                 x, y = item.corner
-                place = QPointF((x + PAD) * scale + dx, (y + HEADER * 0.68) * scale + dy)
+                pad = PAD * min(1.0, share)
+                room = (item.layout.width - 2 * pad) * min(1.0, share) // 4 * 4
+                place = QPointF((x + pad) * scale + dx, y * scale + max(HEADER * 0.68 * scale, pixels) + dy)
                 painter.drawText(place, self.nodes.fitted_title(item.title, room))
 
     def _sprite(self, item: NodeItem, scale: float, ratio: float) -> QPixmap:

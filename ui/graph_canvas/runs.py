@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,7 @@ class Runs(QObject):
         try:
             job = self._app.jobs.submit(spec, export=self._app.default_export())
         except TesseraError as error:
-            canvas.say(str(error))
+            canvas.say(by_title(canvas, str(error)))
             return ""
         if not self.jobs_of(canvas):
             canvas.scene.clear_states()
@@ -164,7 +165,7 @@ class Runs(QObject):
                 canvas.scene.set_state(name, NodeState())
         if outcome == "failed":
             self._mark(canvas, event.job)
-            canvas.say(error)
+            canvas.say(by_title(canvas, error))
         elif outcome == "cancelled":
             canvas.say("Stopped.")
 
@@ -230,6 +231,13 @@ def field_named(cause: str, names: Iterable[str]) -> str:
     words = set(cause.replace("“", " ").replace("”", " ").replace("'", " ").replace(",", " ").split())
     found = [name for name in names if name in words]
     return found[0] if len(found) == 1 else ""
+
+
+def by_title(canvas: Canvas, sentence: str) -> str:
+    """A sentence about a node, which it names by its id, with the title that stands on the canvas."""
+    found = re.match(r"node “([^”]+)”", sentence)
+    item = canvas.scene.items_by_id.get(found[1]) if found is not None else None
+    return sentence if found is None or item is None else f"“{item.title}”{sentence[found.end() :]}"
 
 
 def run_name(canvas: Canvas, node: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.contracts.errors import clip
 from engine.contracts.node_schema import InputSchema
 from engine.contracts.references import BlobRef, ModelRef
-from engine.contracts.workflow import InputValue, Link
+from engine.contracts.workflow import InputValue, Link, decode_input
 
 LONGEST = 400  # of a prompt, what can be seen at all
 
@@ -16,7 +16,8 @@ def value_of(item: InputSchema, inputs: dict[str, InputValue] | object, name: st
         found = inputs.get(name, _UNSET)
         if found is not _UNSET:
             return found  # type: ignore[no-any-return]  # a Mapping of input values
-    return item.default  # type: ignore[no-any-return]  # JSON, as the schema has it
+    default = item.default  # JSON, as the schema has it: a model stands in it as an object
+    return decode_input(default, name) if isinstance(default, dict) else default
 
 
 _UNSET = object()

@@ -59,6 +59,7 @@ class GraphView(QGraphicsView):
     def __init__(self, scene: GraphScene) -> None:
         super().__init__(scene)
         self.graph = scene
+        self.foot = 0  # pixels at the lower edge over which something floats
         self.setSceneRect(EVERYWHERE)
         self.frames = FramePainter(scene)
         self.setFrameShape(QFrame.Shape.NoFrame)
@@ -136,9 +137,10 @@ class GraphView(QGraphicsView):
         if box.isNull():
             self.look_at(QPointF(0, 0), 1.0)
             return
-        room = self.viewport().rect().adjusted(ROOM, ROOM, -ROOM, -ROOM)
-        fit = min(room.width() / max(1.0, box.width()), room.height() / max(1.0, box.height()))
-        self.look_at(box.center(), min(1.0, fit))
+        room = self.viewport().rect().adjusted(ROOM, ROOM, -ROOM, -max(ROOM, self.foot))
+        fit = min(1.0, room.width() / max(1.0, box.width()), room.height() / max(1.0, box.height()))
+        below = (self.foot - ROOM) / 2 / fit if self.foot > ROOM else 0.0
+        self.look_at(box.center() + QPointF(0, below), fit)
 
     def ensure_seen(self, box: QRectF) -> None:
         """Pan by as little as brings `box` (scene pixels) into view."""

@@ -26,6 +26,7 @@ from ui.bridge.bridge import Bridge
 from ui.graph_canvas.acts import Acts
 from ui.graph_canvas.beside import Beside
 from ui.graph_canvas.canvas import Canvas, key_name
+from ui.graph_canvas.dropped_models import drop_models
 from ui.graph_canvas.finding import Finding
 from ui.graph_canvas.handlers import canvas_handlers
 from ui.graph_canvas.inspecting import Inspecting
@@ -37,6 +38,7 @@ from ui.graph_canvas.tabs import Tabs
 from ui.graph_canvas.values.editor import ValueEditor
 from ui.graph_canvas.values.menu import add_output_acts, add_value_acts
 from ui.graph_canvas.values.picture import PictureImport
+from ui.models.mime import model_paths
 from ui.widgets.basics import Button
 from ui.widgets.containers import EmptyState
 from ui.widgets.layouts import Column
@@ -312,7 +314,11 @@ class GraphWorkspace(Workspace):
 
     @Slot(object)
     def _dropped(self, event: QDropEvent) -> None:
-        self.beside.drop(event.mimeData())
+        paths, acts = model_paths(event.mimeData()), self.acts
+        if paths and acts is not None:
+            drop_models(acts, paths, acts.view.to_scene(event.position()))
+        else:
+            self.beside.drop(event.mimeData())
 
     # ---- commands
 
@@ -436,6 +442,7 @@ class GraphWorkspace(Workspace):
         if page is None:
             return
         self.bar.adjustSize()
+        page.view.foot = self.bar.height() + 2 * theme.space(1.5)
         room = self.stack.size()
         self.bar.move((room.width() - self.bar.width()) // 2, room.height() - self.bar.height() - theme.space(1.5))
         self.bar.raise_()

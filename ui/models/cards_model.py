@@ -10,6 +10,7 @@ from PySide6.QtCore import QAbstractListModel, QMimeData, QModelIndex, QObject, 
 
 from studio_app.models.library import Listed, searchable
 from ui.create.results_model import ENTRY, Index
+from ui.models.mime import MODELS, put_paths
 from ui.models.words import REFUSED, bases_of, card_lines, drag_words, kind_of
 
 
@@ -103,12 +104,13 @@ class CardsModel(QAbstractListModel):
         return usual | Qt.ItemFlag.ItemIsDragEnabled if item is not None and kind_of(item) != REFUSED else usual
 
     def mimeTypes(self) -> list[str]:
-        return ["text/plain"]
+        return ["text/plain", MODELS]
 
     def mimeData(self, indexes: Sequence[QModelIndex]) -> QMimeData:
         data = QMimeData()
         items = [item for index in indexes if (item := self.item(index.row())) is not None]
         data.setText(" ".join(drag_words(item) for item in items))
+        put_paths(data, [item.path for item in items])
         return data
 
 

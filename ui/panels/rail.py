@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PySide6.QtCore import QSize, Qt, Signal, Slot
-from PySide6.QtGui import QFont
+from PySide6.QtCore import QSize, Qt, QTimer, Signal, Slot
+from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent, QFont
 from PySide6.QtWidgets import QButtonGroup, QMenu, QSizePolicy, QToolButton, QWidget
 
 from ui import theme
 from ui.actions import Actions
 from ui.widgets.basics import Panel, describe
 from ui.widgets.layouts import Column
+
+REST_MS = 500  # under a drag, before a page opens
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,29 @@ class RailButton(QToolButton):
         self.setMinimumHeight(theme.px(48))
 
 
+class PageButton(RailButton):
+    """Opens its page also under a drag that rests on it, so that things can be carried from page to page."""
+
+    def __init__(self, entry: RailEntry) -> None:
+        super().__init__(entry.title, entry.icon, entry.tip, entry.shortcut, checkable=True)
+        self.setAcceptDrops(True)
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(REST_MS)
+        self._rest.timeout.connect(self.click)
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        event.acceptProposedAction()
+        self._rest.start()
+
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
+        self._rest.stop()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        self._rest.stop()
+        event.ignore()  # nothing is left on a button
+
+
 class Rail(Panel):
     """`chosen` fires with the index of the workspace picked; the buttons below run commands."""
 
@@ -60,7 +85,7 @@ class Rail(Panel):
         self._group = QButtonGroup(self)
         self._group.setExclusive(True)
         for index, entry in enumerate(entries):
-            button = RailButton(entry.title, entry.icon, entry.tip, entry.shortcut, checkable=True)
+            button = PageButton(entry)
             self._group.addButton(button, index)
             column.addWidget(button)
         column.addStretch(1)

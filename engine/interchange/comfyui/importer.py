@@ -68,7 +68,7 @@ def _import_prompt(data: Mapping[str, Any], name: str) -> Imported:
         place = (column * 360.0, row * 260.0)
         shown = title if title != comfy else ""
         nodes.append(builder.node(node_id, comfy, inputs, body, title=shown, position=place))
-    return Imported(Workflow(name=name, nodes=tuple(nodes)), builder.report)
+    return Imported(Workflow(name=name, nodes=tuple(nodes)), builder.report, placed=False)
 
 
 def _prompt_value(value: Any, data: Mapping[str, Any]) -> InputValue:

@@ -91,8 +91,11 @@ class ImportReport:
 
 @dataclass(frozen=True)
 class Imported:
+    """`placed` is False where the file says nowhere where its nodes lie: they are in a plain grid."""
+
     workflow: Workflow
     report: ImportReport
+    placed: bool = True
 
 
 def missing_models(report: ImportReport, locate: Locate) -> list[ModelHint]:

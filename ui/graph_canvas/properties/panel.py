@@ -25,10 +25,11 @@ from ui.graph_canvas.geometry import NOTE, is_value, label_of
 from ui.graph_canvas.node_item import NodeItem
 from ui.graph_canvas.states import IDLE, NodeState
 from ui.graph_canvas.values.editor import ValueEditor
-from ui.graph_canvas.values.fields import SeedValue, ValueField
+from ui.graph_canvas.values.fields import PromptValue, SeedValue, ValueField
 from ui.graph_canvas.values.kinds import kind_of, value_in
 from ui.graph_canvas.values.make import make_field
 from ui.graph_canvas.values.menu import reset_all
+from ui.graph_canvas.values.reader import reader_of
 from ui.graph_canvas.values.running import Running, go_to_fault
 from ui.widgets.basics import Button, IconButton, Label, Line, describe
 from ui.widgets.containers import Fold
@@ -210,6 +211,8 @@ class PropertiesPanel(QWidget):
             self.fields[name] = field
             field.changed.connect(self._setter(name))
             field.said.connect(editor.canvas.say)
+            if isinstance(field, PromptValue):
+                field.editor.set_model(reader_of(editor.document, items[0].node.id))
             if isinstance(field, SeedValue) and len(items) == 1:
                 node = items[0].node.id
                 field.lock_changed.connect(lambda locked, n=node, i=name: editor.seeds.set_locked(n, i, locked))
@@ -261,6 +264,7 @@ class PropertiesPanel(QWidget):
         flow = Flow(holder, spacing=0.5)
         for colour in ("", *FRAME_COLOURS):
             swatch = IconButton("x" if not colour else "circle", f"Colour {colour or 'none'}", size=16)
+            swatch.setFixedSize(theme.px(32), theme.px(32))
             if colour:
                 swatch.setStyleSheet(f"background: {colour};")
             swatch.clicked.connect(lambda checked=False, c=colour: editor.acts.do("Colour", set_colour(names, c)))

@@ -23,6 +23,7 @@ from ui.graph_canvas.values.drag import DragNumber
 from ui.graph_canvas.values.fields import PromptValue, SeedValue, ValueField
 from ui.graph_canvas.values.kinds import choices_of, filtered, kind_of, nothing_to_choose, value_in
 from ui.graph_canvas.values.make import make_field
+from ui.graph_canvas.values.reader import reader_of
 from ui.graph_canvas.values.seeds import OpenSeeds
 from ui.widgets.layouts import Column
 
@@ -108,6 +109,7 @@ class ValueEditor(QObject):
         frame.setProperty("place", (item.node.id, name))
         if isinstance(field, PromptValue):
             field.editor.set_compact(True)
+            field.editor.set_model(reader_of(self.document, item.node.id))
         field.show_value(value)
         if isinstance(field, SeedValue):
             field.show_lock(self.seeds.is_locked(*self.place))
