@@ -4,25 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QEvent, QModelIndex, QObject, QPersistentModelIndex, QRect, QSize, QStringListModel, Qt, Slot
-from PySide6.QtGui import QAction, QKeyEvent, QPainter
-from PySide6.QtWidgets import (
-    QFrame,
-    QLineEdit,
-    QListView,
-    QStyle,
-    QStyledItemDelegate,
-    QStyleOptionViewItem,
-    QWidget,
-)
+from PySide6.QtCore import QEvent, QModelIndex, QObject, QRect, QSize, QStringListModel, Qt, Slot
+from PySide6.QtGui import QAction, QPainter
+from PySide6.QtWidgets import QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
 from ui import theme
-from ui.widgets.basics import Label, describe
+from ui.widgets.basics import describe
+from ui.widgets.choosing import PAGE, FloatingSearch, Index, paint_ground
 from ui.widgets.fuzzy import ranked
-from ui.widgets.layouts import Column
-
-_ROWS = 9
-_Index = QModelIndex | QPersistentModelIndex
 
 
 class _ActionDelegate(QStyledItemDelegate):
@@ -32,19 +21,14 @@ class _ActionDelegate(QStyledItemDelegate):
         super().__init__(palette)
         self._palette = palette
 
-    def sizeHint(self, option: QStyleOptionViewItem, index: _Index) -> QSize:
+    def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:
         return QSize(theme.px(200), theme.px(36))
 
-    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: _Index) -> None:
+    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
         action = self._palette.shown[index.row()]
         rect: QRect = option.rect
-        state: QStyle.StateFlag = option.state
         painter.save()
-        if state & QStyle.StateFlag.State_Selected:
-            painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-            painter.setPen(Qt.PenStyle.NoPen)
-            painter.setBrush(theme.token("accent_soft"))
-            painter.drawRoundedRect(rect, theme.corner(), theme.corner())
+        paint_ground(painter, option)
         enabled = action.isEnabled()
         edge, pad = theme.px(16), theme.space(1.5)
         action.icon().paint(painter, QRect(rect.left() + pad, rect.center().y() - edge // 2, edge, edge))
@@ -69,59 +53,29 @@ class _ActionDelegate(QStyledItemDelegate):
         painter.restore()
 
 
-class CommandPalette(QFrame):
+class CommandPalette(FloatingSearch):
     """Hidden until `open_over` the window; Up and Down choose, Enter runs, Esc or a click elsewhere closes."""
 
     def __init__(self, host: QWidget) -> None:
-        super().__init__(host)
-        self._host = host
+        super().__init__(host, 1)
         self._actions: Sequence[QAction] = ()
         self.shown: list[QAction] = []
-        self.setProperty("surface", "float")
-        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setAccessibleName("Command palette")
-        column = Column(self, spacing=1, margins=1)
-        self.query = QLineEdit()
         self.query.setPlaceholderText("Type a few letters of what you want to do")
         self.query.setClearButtonEnabled(False)
         describe(self.query, "Search commands", "Finds a command by a few letters of its name.")
-        column.addWidget(self.query)
-        self.list = QListView()
-        self.list.setUniformItemSizes(True)
-        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.list.setMouseTracking(True)
         describe(self.list, "Commands found")
         self._model = QStringListModel(self)
         self.list.setModel(self._model)
         self.list.setItemDelegate(_ActionDelegate(self))
-        column.addWidget(self.list)
-        self.nothing = Label("No command has these letters. Try fewer.", "muted", wrap=True)
+        self.nothing.setText("No command has these letters. Try fewer.")
         self.nothing.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        column.addWidget(self.nothing)
-        self.query.textChanged.connect(self._filter)
-        self.query.installEventFilter(self)
-        self.list.clicked.connect(self._run)
-        self.list.entered.connect(self.list.setCurrentIndex)
         host.installEventFilter(self)
-        self.hide()
 
     def open_over(self, actions: Sequence[QAction]) -> None:
         """Show all `actions`, nothing typed yet."""
         self._actions = actions
-        self._before = self._host.window().focusWidget()
-        self.query.clear()
-        self._filter("")
-        self._place()
-        self.show()
-        self.raise_()
-        self.query.setFocus(Qt.FocusReason.PopupFocusReason)
-
-    def close_palette(self) -> None:
-        if self.isVisible():
-            self.hide()
-            if self._before is not None:
-                self._before.setFocus(Qt.FocusReason.PopupFocusReason)
+        self.open_empty()
 
     @Slot(str)
     def _filter(self, text: str) -> None:
@@ -129,56 +83,26 @@ class CommandPalette(QFrame):
         names = [f"{action.text()} {action.data() or ''}" for action in self._actions]
         self.shown = [self._actions[index] for index in ranked(text, names)]
         self._model.setStringList([action.text() for action in self.shown])
-        self.list.setVisible(bool(self.shown))
-        self.nothing.setVisible(not self.shown)
-        if self.shown:
-            self.list.setCurrentIndex(self._model.index(0))
+        self._show_rows(len(self.shown))
         self._place()
 
     def _place(self) -> None:
         width = min(theme.px(560), self._host.width() - theme.space(4))
-        rows = min(_ROWS, max(1, len(self.shown)))
+        rows = min(PAGE, max(1, len(self.shown)))
         self.list.setFixedHeight(rows * theme.px(36) + theme.px(4))
         self.setGeometry((self._host.width() - width) // 2, theme.px(56), width, self.sizeHint().height())
 
     @Slot(QModelIndex)
-    def _run(self, index: QModelIndex) -> None:
+    def _choose(self, index: QModelIndex) -> None:
         if not index.isValid():
             return
         action = self.shown[index.row()]
         if not action.isEnabled():
             return
-        self.close_palette()
+        self.close_popup()
         action.trigger()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if watched is self._host and event.type() == QEvent.Type.Resize and self.isVisible():
             self._place()
-        if watched is not self.query:
-            return False
-        if event.type() == QEvent.Type.FocusOut and not self.list.hasFocus():
-            self.hide()
-        if event.type() == QEvent.Type.ShortcutOverride and isinstance(event, QKeyEvent):
-            if event.key() in {Qt.Key.Key_Escape, Qt.Key.Key_Return, Qt.Key.Key_Enter}:
-                event.accept()  # these belong to the palette while it is open, not to the window's commands
-                return True
-            return False
-        if event.type() == QEvent.Type.KeyPress and isinstance(event, QKeyEvent):
-            return self._key(event)
-        return False
-
-    def _key(self, event: QKeyEvent) -> bool:
-        steps = {Qt.Key.Key_Down: 1, Qt.Key.Key_Up: -1, Qt.Key.Key_PageDown: _ROWS, Qt.Key.Key_PageUp: -_ROWS}
-        key = event.key()
-        if key in steps and self.shown:
-            row = self.list.currentIndex().row() + steps[Qt.Key(key)]
-            row = row % len(self.shown) if abs(steps[Qt.Key(key)]) == 1 else min(len(self.shown) - 1, max(0, row))
-            self.list.setCurrentIndex(self._model.index(row))
-            return True
-        if key in {Qt.Key.Key_Return, Qt.Key.Key_Enter}:
-            self._run(self.list.currentIndex())
-            return True
-        if key == Qt.Key.Key_Escape:
-            self.close_palette()
-            return True
-        return False
+        return super().eventFilter(watched, event)

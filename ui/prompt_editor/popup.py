@@ -5,25 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from PySide6.QtCore import (
-    QAbstractListModel,
-    QModelIndex,
-    QObject,
-    QPersistentModelIndex,
-    QPoint,
-    QRect,
-    QSize,
-    Qt,
-    Signal,
-    Slot,
-)
+from PySide6.QtCore import QModelIndex, QPoint, QRect, QSize, Qt, Signal, Slot
 from PySide6.QtGui import QImage, QPainter, QPen, QPixmap
-from PySide6.QtWidgets import QFrame, QLabel, QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem, QWidget
+from PySide6.QtWidgets import QFrame, QLabel, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
 from studio_app.prompts.catalogue import Named
 from studio_app.prompts.completions import KIND_WORDS, Completion
 from ui import theme
 from ui.widgets.basics import Label, describe
+from ui.widgets.choosing import Index, RowsModel, floating_list, paint_ground
 from ui.widgets.layouts import Column, Row
 
 ROWS = 8
@@ -31,24 +21,11 @@ ROW_HEIGHT = 28
 LIST_WIDTH = 300
 SIDE_WIDTH = 200
 PICTURE = 128
-_Index = QModelIndex | QPersistentModelIndex
 AskPicture = Callable[[Named, Callable[[QImage], object]], None]
 
 
-class _Rows(QAbstractListModel):
-    def __init__(self, parent: QObject) -> None:
-        super().__init__(parent)
-        self.rows: list[Completion] = []
-
-    def show(self, rows: Sequence[Completion]) -> None:
-        self.beginResetModel()
-        self.rows = list(rows)
-        self.endResetModel()
-
-    def rowCount(self, parent: _Index = QModelIndex()) -> int:  # noqa: B008
-        return 0 if parent.isValid() else len(self.rows)
-
-    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+class _Rows(RowsModel[Completion]):
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         row = self.rows[index.row()]
         if role == Qt.ItemDataRole.DisplayRole:
             return row.label
@@ -62,21 +39,17 @@ class _Rows(QAbstractListModel):
 class _Delegate(QStyledItemDelegate):
     """The label, and muted at the right what it is."""
 
-    def sizeHint(self, option: QStyleOptionViewItem, index: _Index) -> QSize:
+    def sizeHint(self, option: QStyleOptionViewItem, index: Index) -> QSize:
         return QSize(theme.px(120), max(theme.px(ROW_HEIGHT), option.fontMetrics.height() + theme.px(6)))
 
-    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: _Index) -> None:
+    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
         model = index.model()
         assert isinstance(model, _Rows)
         row = model.rows[index.row()]
         rect: QRect = option.rect
-        state: QStyle.StateFlag = option.state
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        if state & QStyle.StateFlag.State_Selected:
-            painter.setPen(Qt.PenStyle.NoPen)
-            painter.setBrush(theme.token("accent_soft"))
-            painter.drawRoundedRect(rect, theme.corner(), theme.corner())
+        paint_ground(painter, option)
         pad = theme.space(1)
         painter.setFont(theme.font(-1))
         metrics = painter.fontMetrics()
@@ -142,10 +115,7 @@ class CompletionPopup(QFrame):
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setAccessibleName("Completions")
         row = Row(self, spacing=1, margins=0.75)
-        self.list = QListView()
-        self.list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.list.setUniformItemSizes(True)
+        self.list = floating_list()
         self.model = _Rows(self)
         self.list.setModel(self.model)
         self.list.setItemDelegate(_Delegate(self))
