@@ -176,10 +176,10 @@ def _wrapped(painter: QPainter, area: QRect, text: str) -> None:
         if not line.isValid():
             break
         line.setLineWidth(area.width())
-        piece = text[line.textStart() :]
-        if number < LINES - 1:
-            piece = piece[: line.textLength()]
-        shown = painter.fontMetrics().elidedText(piece, Qt.TextElideMode.ElideRight, area.width())
+        shown = text[line.textStart() : line.textStart() + line.textLength()].rstrip()
+        if number == LINES - 1:
+            rest = text[line.textStart() :]
+            shown = painter.fontMetrics().elidedText(rest, Qt.TextElideMode.ElideRight, area.width())
         painter.drawText(area.left(), y + painter.fontMetrics().ascent(), shown)
         y += height
     layout.endLayout()
