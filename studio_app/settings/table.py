@@ -17,6 +17,7 @@ class Setting:
     """One setting. `key` is "<group>.<name>"; `hidden` settings are the studio's own memory, not a preference.
 
     minimum, maximum  for int and float        choices  (value, label) for choice
+    presets           (value, label): usual values of a float, offered beside the number
     An empty path means "the usual place", which `help` names.
     """
 
@@ -28,6 +29,7 @@ class Setting:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[tuple[str, str], ...] = ()
+    presets: tuple[tuple[float, str], ...] = ()
     hidden: bool = False
     restart: bool = False
 
@@ -74,6 +76,13 @@ GROUPS: tuple[tuple[str, str], ...] = (
     ("nodes", "Nodes"),
     ("network", "Network"),
 )
+
+CARD_SIZES: tuple[tuple[float, str], ...] = (
+    (0.0, "All that is free"), *((float(size), f"{size} GB card") for size in (4, 6, 8, 12, 16, 24)),
+)  # fmt: skip
+LEFT_FREE: tuple[tuple[float, str], ...] = (
+    (0.0, "Nothing"), (0.5, "A desktop, 0.5 GB"), (1.0, "A browser, 1 GB"), (2.0, "A game or a video editor, 2 GB"),
+)  # fmt: skip
 
 TABLE: tuple[Setting, ...] = (
     Setting(
@@ -125,12 +134,14 @@ TABLE: tuple[Setting, ...] = (
             restart=True),
     Setting("engine.vram_gib", "float", 0.0, "Memory of the card to use (GiB)",
             "0 uses what is free when the studio starts. Plans are made for this much.",
-            minimum=0.0, maximum=1024.0, restart=True),
+            minimum=0.0, maximum=1024.0, restart=True, presets=CARD_SIZES),
     Setting("engine.leave_gib", "float", 0.0, "Leave to other programs (GiB)",
-            "So much of the card is left free for them.", minimum=0.0, maximum=1024.0, restart=True),
+            "So much of the card is left free for them.", minimum=0.0, maximum=1024.0, restart=True, presets=LEFT_FREE),
     Setting("engine.quality", "choice", "exact", "Weights",
-            "Exact weights give the very picture; fewer bits need less memory and change it a little.",
-            choices=(("exact", "Exact"), ("8-bit", "Eight bits allowed"), ("4-bit", "Four bits allowed")),
+            "How far a plan may go to fit or to be faster. Exact weights give the very picture; eight bits need half "
+            "the memory and change it a little, four bits about a quarter and change it more.",
+            choices=(("exact", "Exact, always"), ("8-bit", "Eight bits where that helps"),
+                     ("4-bit", "Four bits where that helps")),
             restart=True),
     Setting("engine.compile", "bool", False, "Compile models",
             "Makes steps on a card faster; the first picture of each size takes ten seconds to two minutes longer.",

@@ -96,6 +96,41 @@ class _NumberEditor(SettingEditor):
         self.edited.emit(int(value) if self.setting.kind == "int" else value)
 
 
+class PresetEditor(_NumberEditor):
+    """A number with a list of usual values beside it; another number shows as “Other”."""
+
+    def __init__(self, setting: Setting, value: Any) -> None:
+        self.presets = Choice(f"Usual values of {setting.label}", setting.help)
+        for number, label in setting.presets:
+            self.presets.addItem(label, number)
+        self.presets.addItem("Other")
+        super().__init__(setting, value)
+        self.row.insertWidget(0, self.presets, 1)
+        self.presets.activated.connect(self._preset_chosen)
+        self._mark()
+
+    def show_value(self, value: Any) -> None:
+        super().show_value(value)
+        self._mark()
+
+    @Slot(int)
+    def _preset_chosen(self, index: int) -> None:
+        number = self.presets.itemData(index)
+        if number is None:
+            self.number.setFocus()
+        elif number != self.number.value():
+            self.number.setValue(number)
+
+    @Slot(float)
+    def _changed(self, value: float) -> None:
+        self._mark()
+        super()._changed(value)
+
+    def _mark(self) -> None:
+        known = self.presets.findData(self.number.value())
+        self.presets.setCurrentIndex(known if known >= 0 else self.presets.count() - 1)
+
+
 class _TextEditor(SettingEditor):
     def __init__(self, setting: Setting, value: Any) -> None:
         self.line = QLineEdit()
@@ -174,6 +209,6 @@ _EDITORS: dict[str, type[SettingEditor]] = {
 
 def editor_for(setting: Setting, value: Any) -> SettingEditor:
     """The editor of a setting, showing `value`."""
-    make: Any = _EDITORS[setting.kind]
+    make: Any = PresetEditor if setting.presets else _EDITORS[setting.kind]
     editor: SettingEditor = make(setting, value)
     return editor
