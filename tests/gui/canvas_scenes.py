@@ -117,8 +117,10 @@ def _import_report(stage: Stage, page: GraphWorkspace) -> None:
     assert page.beside.exchange.open_text(json.dumps(COMFY))
     stage.wait(lambda: page.beside.dialog is not None)
     stage.pause(400)
-    stage.keep("graph_import_report", page.beside.dialog)
-    page.beside.dialog.close()
+    dialog = page.beside.dialog
+    assert dialog is not None
+    stage.keep("graph_import_report", dialog)
+    dialog.close()
     stage.pause(100)
     stage.keep("graph_missing")
     close_tabs(stage)
@@ -133,9 +135,12 @@ def _shortcuts(stage: Stage) -> None:
     assert dialog is not None
     dialog.give("graph.bypass", "M")
     stage.pause(200)
-    row, area = dialog.rows["graph.mute"], dialog.findChild(QScrollArea)
+    area = dialog.findChild(QScrollArea)
     assert area is not None
-    area.verticalScrollBar().setValue(row.key.mapTo(area.widget(), QPoint()).y() - area.height() // 3)
+    body = area.widget()
+    assert body is not None
+    row = dialog.rows["graph.mute"].key.mapTo(body, QPoint())
+    area.verticalScrollBar().setValue(row.y() - area.height() // 3)
     stage.pause(100)
     stage.keep("shortcuts", dialog)
     dialog.give("graph.bypass", "B")

@@ -104,7 +104,7 @@ class CardModel(QAbstractListModel):
 class _CardDelegate(QStyledItemDelegate):
     def sizeHint(self, option: QStyleOptionViewItem, index: _Index) -> QSize:
         line = _line_height()
-        view = option.widget  # type: ignore[attr-defined]  # missing in the stubs
+        view = option.widget
         width = view.card_width() if isinstance(view, CardView) else theme.px(WIDTH)
         return QSize(width, theme.px(PICTURE) + theme.space(3.5) + line + LINES * line)
 

@@ -199,6 +199,8 @@ class Runs(QObject):
             canvas.scene.set_preview(node, QImage.fromData(found.encoded))
             return
         for wire in canvas.document.wires_into(node) if item.schema.effects.output else ():
+            if wire.source not in canvas.scene.previews:
+                self.show_made(canvas, wire.source)
             if wire.source in canvas.scene.previews:  # files are not kept in memory: it shows what it was given
                 canvas.scene.set_preview(node, canvas.scene.previews[wire.source])
                 return
