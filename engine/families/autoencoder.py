@@ -22,8 +22,8 @@ _KNOWN: Mapping[tuple[int, float], str] = MappingProxyType(
 Parts: TypeAlias = Callable[[str], Any]
 
 
-class KLAutoencoder:
-    """`parts("vae")` gives the module and loads it when first asked."""
+class VAEPart:
+    """What every autoencoder here is: `parts("vae")` gives the module and loads it when first asked."""
 
     def __init__(self, parts: Parts, device: torch.device) -> None:
         self._parts = parts
@@ -32,6 +32,10 @@ class KLAutoencoder:
     @property
     def device(self) -> torch.device:
         return self._device
+
+
+class KLAutoencoder(VAEPart):
+    """AutoencoderKL."""
 
     @property
     def latent_space(self) -> LatentSpace:

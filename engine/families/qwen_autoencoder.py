@@ -10,22 +10,14 @@ from typing import Any
 
 import torch
 
-from engine.families.autoencoder import Parts
+from engine.families.autoencoder import VAEPart
 from engine.families.protocol import LatentSpace
 
 QWEN_SPACE = "qwen_image"
 
 
-class QwenAutoencoder:
-    """`parts("vae")` gives the module and loads it when first asked."""
-
-    def __init__(self, parts: Parts, device: torch.device) -> None:
-        self._parts = parts
-        self._device = device
-
-    @property
-    def device(self) -> torch.device:
-        return self._device
+class QwenAutoencoder(VAEPart):
+    """AutoencoderKLQwenImage."""
 
     @property
     def latent_space(self) -> LatentSpace:
