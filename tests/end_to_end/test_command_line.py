@@ -402,7 +402,7 @@ def test_light_commands_load_nothing_heavy(tmp_path: Path, code: str) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.full)])
 def test_stopping_leaves_nothing_partial(tmp_path: Path, number: signal.Signals) -> None:
-    spec = build(ImageRequest(prompt=CIRCLE, steps=150, count=8), Recommended(256, 256))
+    spec = build(ImageRequest(prompt=CIRCLE, steps=150, count=2), Recommended(128, 128))  # seconds of steps to stop in
     (tmp_path / "flow.json").write_text(json.dumps(spec.workflow.to_json()))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TESSERA_DATA": str(tmp_path / "data")}
     process = subprocess.Popen(
