@@ -68,6 +68,8 @@ def size(count: int) -> str:
 
 def time(seconds: float) -> str:
     """Seconds for a person: “0.6 s”, “14 s”, “9 min”."""
+    if seconds < 0.1:
+        return "0.1 s"
     if seconds < 10:
         return f"{seconds:.1f} s"
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

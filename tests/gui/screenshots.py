@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.gui.graph_scenes import graph_scenes
+from tests.gui.memory_scenes import memory_scenes
 
 if TYPE_CHECKING:
     from PySide6.QtGui import QImage
@@ -108,6 +109,7 @@ class Stage:
         self.keep("first_run")
         if not self.wanted or any(not name.startswith(("graph", "shortcuts")) for name in self.wanted):
             self.create_and_models()
+            memory_scenes(self)
         graph_scenes(self)
         self.window.close()
         self.app.close()

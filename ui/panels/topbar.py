@@ -95,6 +95,7 @@ class MemoryMeter(QWidget):
         super().__init__()
         self._use: MemoryUse | None = None
         self._run: RunMemory | None = None
+        self._before = 0
         self._engine = "cold"
         self._compact = False
         self.menu = QMenu(self)
@@ -109,15 +110,18 @@ class MemoryMeter(QWidget):
 
     def set_run(self, run: RunMemory | None) -> None:
         """What the running job is to take: a mark on the bar, its phase in the tooltip. None when no job runs."""
+        if run is not None and self._run is None:
+            self._before = self._use.used if self._use is not None else 0
         self._run = run
         self._say()
 
     @property
     def mark(self) -> float | None:
-        """Where the bar is marked, 0..1: what the run takes at most, of all there is. None without such a figure."""
+        """Where the bar is marked, 0..1 of all there is: what was in use before the run, and the most that the run
+        takes on top of it. None without such a figure."""
         if self._run is None or not self._run.need or self._use is None or not self._use.total:
             return None
-        return min(self._run.need / self._use.total, 1.0)
+        return min((self._before + self._run.need) / self._use.total, 1.0)
 
     def set_compact(self, compact: bool) -> None:
         """Figures only, without the bar."""
