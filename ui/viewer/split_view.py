@@ -78,8 +78,10 @@ class SplitView(QWidget):
             painter.setClipRect(half)
             painter.drawImage(place, image)
         painter.setClipping(False)
-        painter.setPen(QPen(theme.token("focus" if self.hasFocus() else "surface0"), theme.px(2)))
-        painter.drawLine(round(at), place.top(), round(at), place.bottom())
+        # Light within dark or dark within light: seen on any picture.
+        for name, width in (("surface1", 5), ("focus" if self.hasFocus() else "text", 2)):
+            painter.setPen(QPen(theme.token(name), theme.px(width)))
+            painter.drawLine(round(at), place.top(), round(at), place.bottom())
         self._paint_names(painter, place)
 
     def _paint_names(self, painter: QPainter, place: QRect) -> None:
