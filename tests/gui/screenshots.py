@@ -295,7 +295,7 @@ class Stage:
 
 
 def shrunk(image: object, path: Path, *, dither: bool) -> None:
-    """Write a QImage as a PNG; as one of 256 colours where it would be larger than MOST_BYTES."""
+    """Write a QImage as a PNG; with few colours where it would be larger than MOST_BYTES."""
     import numpy as np
     from PIL import Image
     from PySide6.QtGui import QImage
@@ -305,12 +305,15 @@ def shrunk(image: object, path: Path, *, dither: bool) -> None:
     rows = np.frombuffer(rgb.constBits(), np.uint8).reshape(rgb.height(), rgb.bytesPerLine())[:, : rgb.width() * 3]
     pixels = rows.reshape(rgb.height(), rgb.width(), 3).copy()
     Image.fromarray(pixels).save(path, optimize=True)
-    if path.stat().st_size > MOST_BYTES:
-        full = Image.fromarray(pixels)
-        colours = full.quantize(256)  # dithering needs a palette that is there already
+    full = Image.fromarray(pixels)
+    for count in (256, 256, 128, 64):
+        if path.stat().st_size <= MOST_BYTES:
+            break
+        colours = full.quantize(count)  # dithering needs a palette that is there already
         if dither:
             colours = full.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG)
         colours.save(path, optimize=True)
+        dither = False
 
 
 if __name__ == "__main__":
