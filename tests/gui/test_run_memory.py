@@ -37,6 +37,7 @@ def window(tmp_path: Path, qtbot: QtBot) -> Iterator[MainWindow]:
 def test_the_meter_shows_a_run_and_frees_memory_after_it(window: MainWindow, qtbot: QtBot) -> None:
     page, meter, app = window.page, window.topbar.meter, window.app
     until(qtbot, lambda: app.wait_ready(0), 60)
+    window.memory.close()  # what the machine uses is not the test's affair
     app.engine.warm()
     until(qtbot, lambda: app.engine.state == "ready", 60)
     assert isinstance(page, CreateWorkspace)
@@ -60,7 +61,7 @@ def test_the_meter_shows_a_run_and_frees_memory_after_it(window: MainWindow, qtb
     assert any("Now: taking the noise away" in tip for tip in tips)
     assert any("Now: making pixels" in tip for tip in tips)
     until(qtbot, lambda: marks, 30)
-    assert 0.25 < marks[0] < 0.5, "a quarter was in use before"
+    assert 0.25 < marks[0] < 0.5  # a quarter was in use before
     assert "This run takes at most " in " ".join(tips)
     until(qtbot, lambda: meter.mark is None)
     assert "This run" not in meter.toolTip()
