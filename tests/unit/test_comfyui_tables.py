@@ -14,6 +14,7 @@ from engine.interchange.comfyui.classes import classes
 from engine.interchange.comfyui.importer import import_comfyui
 from engine.interchange.comfyui.mapping import mapping_of, mappings, to_comfy, to_ours
 from engine.interchange.comfyui.report import missing_models
+from tests.benchmarks.interchange_stand_ins import stand_in
 from tests.unit.interchange_room import CORPUS, canvas, nowhere, read
 
 BASIC = CORPUS / "comfyui_examples" / "inpaint__inpaint_example.png.workflow.json"
@@ -66,6 +67,7 @@ def test_at_least_ninety_classes_map() -> None:
         ("choice:axis", "y-axis: horizontally", "horizontal"),
         ("choice:sampler", "dpmpp_2m_sde", "dpmpp_2m_sde"),
         ("choice:sampler", "uni_pc_bh2", "uni_pc_bh2"),
+        ("choice:side", "Left", "left"),
         ("onoff", "enable", True),
         ("skip", -2, 1),
         ("colour", 0xFF8000, "#ff8000"),
@@ -84,6 +86,41 @@ def test_one_solver_under_two_names_and_hostile_file_names() -> None:
     assert to_ours("blob", "C:\\windows\\a.png") == BlobRef(name="a.png")
     assert to_ours("model:vae", 5) == 5
     assert to_ours("choice:sampler", ["a"]) == ["a"]
+
+
+def test_the_refiners_prompt_a_style_model_and_text_come_over_with_their_values() -> None:
+    found = import_comfyui(
+        {
+            "1": {"class_type": "CLIPTextEncodeSDXLRefiner",
+                  "inputs": {"ascore": 2.5, "width": 512, "height": 768, "text": "a cat"}},
+            "2": {"class_type": "StyleModelLoader", "inputs": {"style_model_name": "flux1-redux-dev.safetensors"}},
+            "3": {"class_type": "StringReplace", "inputs": {"string": "a cat", "find": "cat", "replace": "dog"}},
+            "4": {"class_type": "StringTrim", "inputs": {"string": " a ", "mode": "Left"}},
+        },
+        "test",
+    )  # fmt: skip
+    nodes = found.workflow
+    assert nodes.node("1").inputs == {"aesthetic_score": 2.5, "width": 512, "height": 768, "text": "a cat"}
+    assert nodes.node("2").inputs == {"style_model": ModelRef(kind="ip_adapter", name="flux1-redux-dev.safetensors")}
+    assert nodes.node("3").inputs == {"text": "a cat", "find": "cat", "replacement": "dog"}
+    assert nodes.node("4").inputs == {"text": " a ", "side": "left"}
+    assert not found.report.unsupported
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "expected"),
+    [
+        ("checkpoint", "v1-5-pruned-emaonly.ckpt", "starter"),
+        ("checkpoint", "sd_xl_turbo_1.0_fp16.safetensors", "sdxl/turbo"),
+        ("diffusion_model", "flux-2-klein-4b-fp8.safetensors", "flux2"),
+        ("diffusion_model", "flux1-fill-dev.safetensors", "flux-fill"), ("checkpoint", "aura_flow_0.2.safetensors", ""),
+        ("diffusion_model", "something_new.safetensors", ""),
+    ],
+)  # fmt: skip
+def test_the_bench_puts_a_model_of_the_right_family_in_place_of_a_file(
+    kind: Any, name: str, stand_in_name: str
+) -> None:
+    assert stand_in(ModelRef(kind=kind, name=name)) == stand_in_name
 
 
 def test_a_choice_that_the_studio_lacks_is_kept_and_named() -> None:

@@ -130,6 +130,7 @@ def to_comfy(form: str, value: Any) -> Any:
 # the first is written on export.
 _CHOICES: dict[str, dict[str, str]] = {
     "axis": {"x-axis: vertically": "vertical", "y-axis: horizontally": "horizontal"},
+    "side": {"Both": "both", "Left": "left", "Right": "right"},
     "channel": {"A": "alpha", "R": "red", "G": "green", "B": "blue"},
     # The solvers are the same; "_gpu" only says where ComfyUI draws the noise.
     "sampler": {
