@@ -47,10 +47,11 @@ REASONS: Mapping[str, str] = {
     r"Video|WEBM|Animated|^Wan|^LTX|SVD|Cosmos|Kandinsky|FrameInterpol|GenerateTracks": "video, which is not in the "
     "studio yet",
     r"StableCascade|unCLIP|Zero123|StyleModel|Lotus|ModelPatch|Diffsynth|FluxKV|LatentUpscale|DiffControl|SkipLayer": (
-        "belongs to a model or method that comes with more families"
+        "belongs to a model or method that the studio does not have"
     ),
-    r"ModelMerge|CheckpointSave": "merges or writes models, which comes with the model library",
-    r"SDPose|RTDETR|BBox|SAM3": "finds poses or things, which comes with the annotators",
+    r"ModelMerge|CheckpointSave": "this kind of merge, and writing models, have no node; a workflow merges by a "
+    "weighted sum",
+    r"SDPose|RTDETR|BBox|SAM3": "finds poses or things with a network that the studio does not run",
     r"": "no node of the studio does the same",
 }
 _LENGTHS = frozenset({"width", "height", "x", "y", "left", "top", "right", "bottom", "longest", "target_width",
@@ -139,7 +140,9 @@ def _is_video(text: str) -> bool:
 
 
 def _short(sentence: str) -> str:
-    return re.sub(r"“[^”]*”", "“…”", sentence.partition(". ")[0])[:110]
+    """The first sentence of a reason, cut, without names; a choice that is lacking keeps its name."""
+    first = sentence.partition(". ")[0]
+    return (first if "no choice" in first else re.sub(r"“[^”]*”", "“…”", first))[:110]
 
 
 class _Runner:
@@ -164,10 +167,12 @@ class _Runner:
 
     def run(self, workflow: Workflow) -> str:
         """Why it did not run; "" when it did."""
-        from tests.benchmarks.interchange_stand_ins import chosen
+        from tests.benchmarks.interchange_stand_ins import chosen, not_run_here
 
-        levels = (workflow.nodes, *(s.nodes for s in workflow.subgraphs))
-        folder = chosen(node for nodes in levels for node in nodes)
+        every = [node for nodes in (workflow.nodes, *(s.nodes for s in workflow.subgraphs)) for node in nodes]
+        other, folder = not_run_here(every), chosen(every)
+        if other:
+            return f"the studio does not run {other}"
         small = replace(
             workflow,
             nodes=_shrunk(workflow.nodes, folder),

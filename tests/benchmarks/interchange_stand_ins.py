@@ -62,6 +62,12 @@ def chosen(nodes: Iterable[Node]) -> str:
     return next((name for name in found if name != "sdxl_refiner"), "")
 
 
+def not_run_here(nodes: Iterable[Node]) -> str:
+    """What a family is called that a workflow names and the studio does not run; "" when there is none."""
+    names = [value.name.lower() for node in nodes for value in node.inputs.values() if isinstance(value, ModelRef)]
+    return next((title for word, title in OTHERS.items() if any(word in name for name in names)), "")
+
+
 def replaced(ref: ModelRef, folder: str) -> ModelRef:
     """The reference to what stands in for a model in a workflow whose denoiser is the stand-in `folder`.
 
@@ -90,9 +96,7 @@ class StandIns:
         if ref.name in (REDUX, SIGHT) or ref.kind == "upscaler":
             return self._small / ref.name
         if ref.name not in known:
-            title = next((title for name, title in OTHERS.items() if name in ref.name.lower()), "")
-            title = title or f"the model that the {ref.kind.replace('_', ' ')} “{ref.name}” belongs to"
-            raise MissingModel(f"the studio does not run {title}")
+            raise MissingModel(f"the {ref.kind.replace('_', ' ')} “{ref.name}” has no stand-in")
         if ref.name == STARTER_NAME:
             own = {"controlnet": "starter_controlnet", "lora": "starter_lora/starter-stripes.safetensors",
                    "vae": "starter_model/vae"}  # fmt: skip

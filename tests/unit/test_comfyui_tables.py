@@ -117,10 +117,8 @@ def test_the_refiners_prompt_a_style_model_and_text_come_over_with_their_values(
         ("diffusion_model", "something_new.safetensors", ""),
     ],
 )  # fmt: skip
-def test_the_bench_puts_a_model_of_the_right_family_in_place_of_a_file(
-    kind: Any, name: str, stand_in_name: str
-) -> None:
-    assert stand_in(ModelRef(kind=kind, name=name)) == stand_in_name
+def test_the_bench_puts_a_model_of_the_right_family_in_place_of_a_file(kind: Any, name: str, expected: str) -> None:
+    assert stand_in(ModelRef(kind=kind, name=name)) == expected
 
 
 def test_a_choice_that_the_studio_lacks_is_kept_and_named() -> None:
