@@ -13,10 +13,8 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from engine.contracts.workflow import Node, Workflow
-from studio_app.application import Application
 from studio_app.documents.graph_document import Wire
-from ui import appearance
-from ui.bridge.bridge import Bridge
+from tests.gui.page_room import application, ended, start
 from ui.graph_canvas.canvas import Canvas
 from ui.graph_canvas.node_item import NodeItem
 from ui.graph_canvas.workspace import GraphWorkspace
@@ -30,29 +28,15 @@ CTRL, ALT, SHIFT = (
 @contextmanager
 def graph_workspace(data: Path, qtbot: QtBot, *, started: bool = False) -> Iterator[GraphWorkspace]:
     """The real page on the real application, shown at 1300 × 850; `started` opens the store and the engine lane."""
-    app = Application(data)
-    app.settings.set("engine.warm_up", False)
-    appearance.apply(app)
-    bridge = Bridge()
-    bridge.start(app)
+    app, bridge = application(data)
     page = GraphWorkspace(app, bridge)
     page.resize(1300, 850)
     page.show()
     qtbot.waitExposed(page)
     if started:
-        app.start()
-        bridge.announce_ready()
-        with qtbot.waitSignal(bridge.ready, timeout=30_000):
-            pass
-    try:
+        start(app, bridge, qtbot)
+    with ended(page, app, bridge, qtbot):
         yield page
-    finally:
-        page.close_down()
-        page.hide()
-        page.deleteLater()
-        bridge.close()
-        app.close()
-        qtbot.wait(1)  # lets Qt delete what asked for it
 
 
 def opened(page: GraphWorkspace, *nodes: Node) -> Canvas:

@@ -13,40 +13,22 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
-from studio_app.application import Application
-from ui import appearance
-from ui.bridge.bridge import Bridge
+from tests.gui.page_room import SECONDS, application, ended, start
 from ui.create.workspace import CreateWorkspace
-
-SECONDS = 1000
 
 
 @contextmanager
 def create_workspace(data: Path, qtbot: QtBot, *, started: bool = False) -> Iterator[CreateWorkspace]:
     """The real workspace on the real application; `started` opens the store and the engine lane."""
-    app = Application(data)
+    app, bridge = application(data)
     app.settings.set("generation.output_folder", str(data / "pictures"))
-    app.settings.set("engine.warm_up", False)
-    appearance.apply(app)
-    bridge = Bridge()
-    bridge.start(app)
     page = CreateWorkspace(app, bridge)
     page.resize(1300, 800)
     page.show()
     if started:
-        app.start()
-        bridge.announce_ready()
-        with qtbot.waitSignal(bridge.ready, timeout=30 * SECONDS):
-            pass
-    try:
+        start(app, bridge, qtbot)
+    with ended(page, app, bridge, qtbot):
         yield page
-    finally:
-        page.close_down()
-        page.hide()
-        page.deleteLater()
-        bridge.close()
-        app.close()
-        qtbot.wait(1)  # lets Qt delete what asked for it
 
 
 def until(qtbot: QtBot, condition: Callable[[], object], seconds: float = 30) -> None:

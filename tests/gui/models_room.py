@@ -10,11 +10,8 @@ import numpy as np
 from PIL import Image
 from pytestqt.qtbot import QtBot
 
-from studio_app.application import Application
-from tests.gui.create_room import SECONDS
+from tests.gui.page_room import application, ended, start
 from tests.unit import model_headers as h
-from ui import appearance
-from ui.bridge.bridge import Bridge
 from ui.models.workspace import ModelsWorkspace
 
 
@@ -57,27 +54,13 @@ def fill(models: Path) -> None:
 @contextmanager
 def models_page(data: Path, qtbot: QtBot, *, started: bool = True) -> Iterator[ModelsWorkspace]:
     """The real page on the real application; `started` opens the store and begins to watch and hash."""
-    app = Application(data)
-    app.settings.set("engine.warm_up", False)
-    appearance.apply(app)
-    bridge = Bridge()
-    bridge.start(app)
+    app, bridge = application(data)
     bridge.watch("network.offline")
     bridge.watch("models.folders")
     if started:
-        app.start()
-        bridge.announce_ready()
-        with qtbot.waitSignal(bridge.ready, timeout=30 * SECONDS):
-            pass
+        start(app, bridge, qtbot)
     page = ModelsWorkspace(app, bridge)
     page.resize(1300, 800)
     page.show()
-    try:
+    with ended(page, app, bridge, qtbot):
         yield page
-    finally:
-        page.close_down()
-        page.hide()
-        page.deleteLater()
-        bridge.close()
-        app.close()
-        qtbot.wait(1)  # lets Qt delete what asked for it
