@@ -86,7 +86,7 @@ def test_a_new_autoencoder_starts_nearer_to_pictures_than_the_default_start(tmp_
 def test_training_the_autoencoder_makes_it_truer(tmp_path: Path) -> None:
     torch.manual_seed(0)
     parts = model.create(PRESETS["tiny"], tmp_path)
-    training = AutoencoderTraining(parts, PRESETS["tiny"], progress.Budget(steps=150))
+    training = AutoencoderTraining(parts, PRESETS["tiny"], progress.Budget(steps=80))
     before = training.fidelity(4)
     while training.share < 1:
         training.step()
