@@ -17,6 +17,7 @@ import torch
 from engine.contracts.errors import InvalidDocument, clip
 from engine.memory.recovery import is_out_of_memory
 from engine.models import fp8
+from engine.models.empty import without_memory
 from engine.models.layouts.rule import Placement, apply
 from engine.models.weights import Weights
 
@@ -30,11 +31,8 @@ def skeleton(class_name: str, config: Mapping[str, Any]) -> Any:
 
     Raises InvalidDocument when the configuration does not fit the class.
     """
-    from accelerate import init_empty_weights
-    from transformers.initialization import no_init_weights
-
     try:
-        with warnings.catch_warnings(), no_init_weights(), init_empty_weights(include_buffers=False):
+        with warnings.catch_warnings(), without_memory():
             warnings.simplefilter("ignore")
             if class_name.startswith(_TRANSFORMERS):
                 import transformers
