@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,7 +146,8 @@ def write_page(rows: Sequence[Row], page: Path = PAGE) -> None:
 def run(page: Path | None = PAGE) -> Report:
     """All families that have a module in tests/families; the table goes to `page` (None: nowhere)."""
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory(prefix="tessera-families-") as folder:
+    with tempfile.TemporaryDirectory(prefix="tessera-families-") as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # diffusers', of its own Chroma
         for family in room.families():
             rows += measured(family, Path(folder) / family)
     if page is not None:
