@@ -166,8 +166,8 @@ def of_vae(path: Path, family: str) -> Source:
     fits = _fitting(path)
     known = family if family in FAMILY_PARTS else ""  # not that of an autoencoder trained apart
     wanted = next((name for name in _SPACES.get(family, ()) if name in fits), known)
-    if not wanted and len(fits) == 1:
-        wanted = fits[0]
+    if not wanted and (len(fits) == 1 or any(set(fits) <= set(families) for families in _SPACES.values())):
+        wanted = fits[0]  # whichever of them it is, its latents are the same
     if not wanted:
         raise InvalidRequest(
             f"the VAE “{path.stem}” could be that of {_either([title_of(name) for name in fits])}", where="vae",

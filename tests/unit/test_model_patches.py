@@ -144,6 +144,7 @@ def test_prediction_is_what_the_models_own_file_would_say(prediction: str, zero_
     )
     patch = Patch("prediction", (("prediction", prediction), ("zero_snr", zero_snr)))
     found = patched_space(NoiseSpace.from_config(SCHEDULER), [patch])
+    assert isinstance(found, NoiseSpace)
     assert found.prediction == told.prediction
     np.testing.assert_allclose(found.alphas_cumprod, told.alphas_cumprod, atol=1e-6)
 
