@@ -67,7 +67,7 @@ def mutated(data: Any, chance: random.Random) -> Any:
                 continue
             action = chance.randrange(4)
             if action == 0:
-                place[key] = chance.choice(NASTY)
+                place[key] = copy.deepcopy(chance.choice(NASTY))  # what is put in may be changed in turn
             elif action == 1:
                 del place[key]
             elif action == 2 and isinstance(place, list):
