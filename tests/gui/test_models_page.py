@@ -317,6 +317,7 @@ def test_folders_are_added_and_taken_out(empty_page: ModelsWorkspace, qtbot: QtB
     # By the layout: rows that are on their way out are still children for a moment.
     rows = [empty_page.side._folders.itemAt(place) for place in range(2)]
     own, theirs = (row.widget() for row in rows if row is not None)
+    assert isinstance(own, FolderRow)
     assert isinstance(theirs, FolderRow)
     assert not own.findChildren(QAbstractButton)
     click(theirs.button)
