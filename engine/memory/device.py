@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import gc
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
 
 import torch
 
@@ -16,6 +17,16 @@ from engine.memory.footprint import GIB
 from engine.memory.machine import GUARD, Machine, preset
 
 PROBE = 64 << 20  # bytes copied to measure the line
+STAGE = 32 << 20  # bytes of each of the two locked buffers that plain memory crosses by
+DIRECT = 256 << 10  # bytes; smaller tensors gain nothing by them
+
+
+@dataclass(eq=False)
+class _Stage:
+    """A locked buffer that weights in plain memory cross by, and the end of its last copy to the card."""
+
+    buffer: torch.Tensor
+    sent: torch.cuda.Event | None = None
 
 
 class Card:
@@ -29,6 +40,9 @@ class Card:
         self._budget, self._leave = budget, leave
         self._streams: tuple[torch.cuda.Stream, ...] | None = None
         self._bandwidth = 0.0
+        self._stages: list[_Stage] = []
+        if self.device.type == "cuda":
+            _lock_no_more_than_asked()
 
     @property
     def name(self) -> str:
@@ -52,7 +66,33 @@ class Card:
 
     def place(self, tensor: torch.Tensor) -> torch.Tensor:
         """A copy on the card, in the layout of the original."""
-        return tensor.detach().to(self.device, copy=True)
+        plain = self.device.type == "cuda" and tensor.device.type == "cpu" and tensor.nbytes > DIRECT
+        return self.staged(tensor) if plain else tensor.detach().to(self.device, copy=True)
+
+    def staged(self, tensor: torch.Tensor, piece: int = STAGE) -> torch.Tensor:
+        """`place` by way of two locked buffers of `piece` bytes: one is filled while the other is on its way.
+
+        Plain memory, such as a mapped file's, would cross by the driver's own small ones, at about half the speed.
+        """
+        source = tensor.detach()
+        if not _dense(source):
+            return source.to(self.device, copy=True)
+        if not self._stages:
+            self._stages = [_Stage(self.host(piece)) for _ in range(2)]
+        placed = torch.empty_like(source, device=self.device)
+        from_, to = _bytes(source), _bytes(placed)
+        for begin in range(0, len(from_), piece):
+            stage = self._stages.pop(0)
+            self._stages.append(stage)
+            if stage.sent is not None:
+                stage.sent.synchronize()
+            part = from_[begin : begin + piece]
+            held = stage.buffer[: len(part)]
+            held.copy_(part)
+            to[begin : begin + piece].copy_(held, non_blocking=True)
+            if self.device.type == "cuda":
+                stage.sent = torch.cuda.current_stream(self.device).record_event()
+        return placed
 
     def buffer(self, size: int) -> torch.Tensor:
         """uint8 [size] on the card, what is in it undefined."""
@@ -108,6 +148,28 @@ class Card:
         return Machine(
             self.budget, ram, self.bandwidth(), like.disk, like.flops, min(GUARD, self.budget // 8), self.name
         )
+
+
+def _dense(tensor: torch.Tensor) -> bool:
+    """Whether its numbers lie together, in whatever order of axes."""
+    orders = {4: torch.channels_last, 5: torch.channels_last_3d}
+    order = orders.get(tensor.ndim)
+    return tensor.is_contiguous() or (order is not None and tensor.is_contiguous(memory_format=order))
+
+
+def _bytes(tensor: torch.Tensor) -> torch.Tensor:
+    """uint8 [bytes] of a dense tensor, the same memory."""
+    return tensor.as_strided((tensor.numel(),), (1,)).view(torch.uint8)
+
+
+def _lock_no_more_than_asked() -> None:
+    """PyTorch rounds locked memory up to a power of two, up to as much again, and keeps it. Only below 1 MiB then."""
+    known = torch._C._accelerator_getAllocatorSettings()
+    ours = "pinned_max_round_threshold_mb:1,pinned_max_cached_size_mb:1"
+    if ours in known:
+        return
+    with suppress(RuntimeError, ValueError):  # an older PyTorch has no such settings
+        torch._C._accelerator_setAllocatorSettings(f"{known},{ours}" if known else ours)
 
 
 def _stream(device: torch.device) -> torch.cuda.Stream:

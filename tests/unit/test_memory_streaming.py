@@ -175,3 +175,19 @@ def test_a_tensor_of_another_form_is_brought_by_itself() -> None:
     BlockStream(Card("cpu", 1 << 30), layers, [slots_of(layer) for layer in layers])
     torch.testing.assert_close(torch.func.functional_call(net, longer, (ids,)), expected, rtol=0, atol=0)
     assert net(torch.tensor([3])).shape == (1, 8)
+
+
+@pytest.mark.parametrize("piece", [256, 1000, 1 << 20])
+def test_what_crosses_by_locked_buffers_arrives_as_it_was(piece: int) -> None:
+    card = Card("cpu")
+    drawn = torch.randn(5, 7, 6, 4, generator=torch.Generator().manual_seed(0))
+    odd = torch.arange(999, dtype=torch.uint8)
+    for tensor in (
+        drawn, drawn.to(torch.bfloat16), drawn.to(memory_format=torch.channels_last), drawn[1:3], drawn.transpose(0, 2),
+        odd, odd.bool(), drawn.to(torch.float8_e4m3fn), torch.tensor(3.0), torch.empty(0),
+    ):  # fmt: skip
+        arrived = card.staged(tensor, piece)
+        assert arrived.dtype == tensor.dtype
+        assert arrived.stride() == torch.empty_like(tensor).stride()
+        assert torch.equal(arrived.float(), tensor.float())
+        assert arrived.data_ptr() != tensor.data_ptr() or not tensor.numel()
