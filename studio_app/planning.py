@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from engine.memory.blueprint import Blueprint
 from engine.memory.estimates import Estimates
 from engine.memory.footprint import GIB, ModelFootprint
 from engine.memory.machine import Machine, preset
-from engine.memory.planner import Change, Plan, Quality, choose, nearest_fit
+from engine.memory.planner import Change, Plan, Quality, choose, nearest_fit, plans
 from engine.memory.request import Request
 from engine.memory.words import effect, faster, refusal, sentence, size
 from engine.memory.workload import work_of
@@ -45,11 +46,18 @@ def processor_need(model: ModelFootprint) -> int:
     return 2 * sum(part.weights for part in model.parts) + 2 * max(part.peak for part in model.parts)
 
 
+def least_peak(model: ModelFootprint, request: Request, machine: Machine, quality: Quality) -> int:
+    """Bytes of a card that the thriftiest way takes, were there main memory without end."""
+    endless = replace(machine, vram=1 << 60, ram=1 << 60)
+    return min(plan.peak for plan in plans(model, request, endless, quality))
+
+
 @dataclass(frozen=True)
 class Planned:
     """What is planned for one run. `plan` is None when nothing fits (then `change` may say what would) or when the
-    size or the model is not known yet (then `unknown` says why). `need` is its peak in bytes: of the card, or of main
-    memory where there is none."""
+    size or the model is not known yet (then `unknown` says why). `need` is its peak in bytes, the least there could be
+    when nothing fits, and `room` all there is: of the card, or of main memory where there is none. `blueprint`,
+    `machine` (None without a card) and `quality` are what it was planned with."""
 
     node: str
     model: str
@@ -62,6 +70,15 @@ class Planned:
     faster: str = ""
     fix: str = ""
     need: int = 0
+    room: int = 0
+    blueprint: Blueprint | None = None
+    machine: Machine | None = None
+    quality: Quality = "exact"
+
+    @property
+    def refused(self) -> bool:
+        """Whether it is known that this does not fit."""
+        return self.plan is None and bool(self.fix)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -70,6 +87,16 @@ class Planned:
             "words": self.words, "effect": self.effect, "faster": self.faster, "fix": self.fix,
             "unknown": self.unknown,
         }  # fmt: skip
+
+
+def allowing(quality: Quality, *, fast: bool) -> Quality:
+    """What the settings allow, and eight bits where a run may go fast."""
+    return "8-bit" if fast and quality == "exact" else quality
+
+
+def heaviest(found: Sequence[Planned]) -> Planned | None:
+    """The run that decides whether a workflow fits: one that does not, else the one that takes most."""
+    return max(found, key=lambda each: (each.refused, each.need), default=None)
 
 
 class Planner:
@@ -91,7 +118,8 @@ class Planner:
                 entry = self._models.entry(work.model)
                 folder = str(entry.path) if entry.path.is_dir() else ""
                 model = Blueprint(entry.family, "" if folder else entry.info.variant, folder)
-                found.append(self.model(model, work.request, machine, quality, node=work.node, name=entry.name))
+                allowed = allowing(quality, fast=work.fast)
+                found.append(self.model(model, work.request, machine, allowed, node=work.node, name=entry.name))
             except MissingModel as error:
                 found.append(Planned(work.node, work.model.name, work.request, None, unknown=str(error)))
             except TesseraError as error:
@@ -100,14 +128,12 @@ class Planner:
         return found
 
     def in_create(self, spec: JobSpec, settings: Settings, registry: Registry) -> Planned | None:
-        """The plan of what Create would make here. Without a card its words say what main memory it takes."""
+        """The plan of what Create would make here: of its heaviest run. Without a card its words say what main memory
+        it takes."""
         machine = machine_here(settings)
         if machine is not None:
-            quality: Quality = settings.get("engine.quality")
-            if spec.allowed_loss == "quantised" and quality == "exact":
-                quality = "8-bit"
-            found = self.workflow(spec.workflow, registry, machine, quality)
-            return found[0] if found else None
+            quality = allowing(settings.get("engine.quality"), fast=spec.allowed_loss == "quantised")
+            return heaviest(self.workflow(spec.workflow, registry, machine, quality))
         work = next(iter(work_of(spec.workflow, registry)), None)
         if work is None or work.request is None:
             return None
@@ -115,9 +141,16 @@ class Planner:
         folder = str(entry.path) if entry.path.is_dir() else ""
         blueprint = Blueprint(entry.family, "" if folder else entry.info.variant, folder)
         footprint = Estimates(self._cache).of(blueprint, work.request)
-        need = processor_need(footprint)
-        words = f"On the processor, with about {size(need)} of main memory."
-        return Planned(work.node, entry.name, work.request, None, words=words, need=need)
+        return self._on_processor(Planned(work.node, entry.name, work.request, None, blueprint=blueprint), footprint)
+
+    def _on_processor(self, planned: Planned, footprint: ModelFootprint) -> Planned:
+        """The same with what it takes of main memory, and whether there is so much."""
+        need, room = processor_need(footprint), main_memory().total
+        if need <= room:
+            words = f"On the processor, with about {size(need)} of main memory."
+            return replace(planned, words=words, need=need, room=room)
+        words = f"it needs about {size(need)} of main memory, and this machine has {size(room)}"
+        return replace(planned, words=words, fix="Make it smaller, or use a smaller model", need=need, room=room)
 
     def model(
         self, model: Blueprint, request: Request, machine: Machine, quality: Quality = "exact", *, node: str = "",
@@ -132,11 +165,15 @@ class Planner:
             better = choose(footprint, request, machine, "8-bit") if quality == "exact" else None
             return Planned(
                 node, name, request, plan, words=sentence(plan, footprint), effect=effect(plan),
-                faster=faster(plan, better, machine), need=plan.peak,
+                faster=faster(plan, better, machine), need=plan.peak, room=machine.vram, blueprint=model,
+                machine=machine, quality=quality,
             )  # fmt: skip
         change = nearest_fit(footprint, request, machine, quality, self._smaller(estimates, model, request))
         what, fix = refusal(footprint, machine, change)
-        return Planned(node, name, request, None, change, words=what, fix=fix)
+        return Planned(
+            node, name, request, None, change, words=what, fix=fix, room=machine.vram, blueprint=model, machine=machine,
+            need=least_peak(footprint, request, machine, quality), quality=quality,
+        )  # fmt: skip
 
     @staticmethod
     def _smaller(estimates: Estimates, model: Blueprint, request: Request) -> dict[int, ModelFootprint]:

@@ -19,11 +19,13 @@ USUAL_STEPS = 20
 
 @dataclass(frozen=True)
 class Work:
-    """One sampling run of a workflow. `request` is None while its size is known only when it is reached."""
+    """One sampling run of a workflow. `request` is None while its size is known only when it is reached; `fast`: its
+    node lets weights have eight bits."""
 
     node: str
     model: ModelRef
     request: Request | None
+    fast: bool = False
 
 
 def work_of(workflow: Workflow, registry: Registry, overrides: Overrides | None = None) -> list[Work]:
@@ -49,7 +51,7 @@ def work_of(workflow: Workflow, registry: Registry, overrides: Overrides | None 
                 adapters=sum(name.startswith("load.lora") for name in types),
                 references=types.count("condition.reference_latent"),
             )  # fmt: skip
-        found.append(Work(step.id, model, request))
+        found.append(Work(step.id, model, request, step.literals.get("fast") is True))
     return found
 
 
