@@ -13,7 +13,7 @@ from engine.memory.blueprint import Blueprint
 from engine.memory.estimates import Estimates
 from engine.memory.footprint import GIB, ModelFootprint
 from engine.memory.machine import Machine, preset
-from engine.memory.planner import Change, Plan, Quality, choose, nearest_fit, plans
+from engine.memory.planner import Change, Plan, Quality, choose, least_peak, nearest_fit
 from engine.memory.request import Request
 from engine.memory.words import effect, faster, refusal, sentence, size
 from engine.memory.workload import work_of
@@ -44,12 +44,6 @@ def machine_here(settings: Settings) -> Machine | None:
 def processor_need(model: ModelFootprint) -> int:
     """Bytes a run on the processor takes: weights there have thirty-two bits, and one part works at a time."""
     return 2 * sum(part.weights for part in model.parts) + 2 * max(part.peak for part in model.parts)
-
-
-def least_peak(model: ModelFootprint, request: Request, machine: Machine, quality: Quality) -> int:
-    """Bytes of a card that the thriftiest way takes, were there main memory without end."""
-    endless = replace(machine, vram=1 << 60, ram=1 << 60)
-    return min(plan.peak for plan in plans(model, request, endless, quality))
 
 
 @dataclass(frozen=True)
@@ -142,6 +136,16 @@ class Planner:
         blueprint = Blueprint(entry.family, "" if folder else entry.info.variant, folder)
         footprint = Estimates(self._cache).of(blueprint, work.request)
         return self._on_processor(Planned(work.node, entry.name, work.request, None, blueprint=blueprint), footprint)
+
+    def again(self, planned: Planned, request: Request, *, fast: bool = False, exact: bool = False) -> Planned:
+        """The same model on the same machine asked for something else: `fast` lets weights have eight bits, `exact`
+        keeps them whole. Raises UnknownChoice."""
+        assert planned.blueprint is not None
+        if planned.machine is None:
+            other = replace(planned, request=request, fix="", words="")
+            return self._on_processor(other, Estimates(self._cache).of(planned.blueprint, request))
+        quality: Quality = "exact" if exact else allowing(planned.quality, fast=fast)
+        return self.model(planned.blueprint, request, planned.machine, quality, node=planned.node, name=planned.model)
 
     def _on_processor(self, planned: Planned, footprint: ModelFootprint) -> Planned:
         """The same with what it takes of main memory, and whether there is so much."""

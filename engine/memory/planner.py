@@ -105,6 +105,11 @@ def choose(model: ModelFootprint, request: Request, machine: Machine, quality: Q
     return found[0] if found else None
 
 
+def least_peak(model: ModelFootprint, request: Request, machine: Machine, quality: Quality = "exact") -> int:
+    """Bytes of the card that the thriftiest way takes, whether it fits or not."""
+    return min(plan.peak for plan in _all(model, request, machine, quality))
+
+
 def _simplicity(plan: Plan) -> tuple[int, bool, int, bool, int]:
     return 16 - plan.bits, bool(plan.vae_tile), plan.rung, plan.apart, -plan.vae_tile
 
