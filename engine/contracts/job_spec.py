@@ -56,6 +56,8 @@ class JobSpec(Document):
     combine        several sweeps run side by side ("zip", shortest wins) or in all combinations ("product")
     pins           node id → signature of a kept result that stands for the node, whatever its inputs
     allowed_loss   how far the memory plan may change arithmetic
+    anew           nothing that was kept from before is used, pinned results excepted: every node runs. What this job
+                   itself made is, so that the runs of a sweep share their beginning
     memory_budget  bytes of device memory the job may use; None is what the machine has
     """
 
@@ -69,6 +71,7 @@ class JobSpec(Document):
     combine: Literal["zip", "product"] = "zip"
     pins: Mapping[str, str] = field(default_factory=dict)
     allowed_loss: AllowedLoss = "none"
+    anew: bool = False
     memory_budget: int | None = None
     where: Where = "local"
     on_failure: Literal["stop", "continue"] = "stop"

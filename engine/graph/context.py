@@ -27,7 +27,9 @@ OnArtifact = Callable[[str, Artifact], "Mapping[str, Any] | None"]
 class JobShare:
     """What all contexts of one job have in common."""
 
-    __slots__ = ("artifact_counts", "artifacts", "cancel", "events", "on_artifact", "on_preview", "services", "spec")
+    __slots__ = (
+        "artifact_counts", "artifacts", "cancel", "events", "made", "on_artifact", "on_preview", "services", "spec",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -42,6 +44,7 @@ class JobShare:
         self.on_preview, self.on_artifact = on_preview, on_artifact
         self.artifacts: list[tuple[str, Artifact]] = []
         self.artifact_counts: dict[str, int] = {}
+        self.made: set[bytes] = set()  # signatures of what the job itself made, over all its runs
 
     @property
     def memory(self) -> Any:

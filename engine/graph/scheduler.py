@@ -165,6 +165,8 @@ class Scheduler:
         kind = step.kind
         if not (kind.cacheable or step.pinned):
             return None
+        if self.share.spec.anew and not step.pinned and step.digest not in self.outcomes.made:
+            return None
         kept = self.cache.get(step.digest)
         if kept is None and (kind.schema.effects.dear or step.pinned):
             kept = self.cache.get_dear(step.digest)

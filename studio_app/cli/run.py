@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from engine.contracts.errors import InvalidWorkflow
@@ -26,6 +27,7 @@ EPILOG = """\
 examples:
   main.py run portrait.json -o out --set sampler.seed=11 --set "prompt.text=a blue star"
   main.py run portrait.json --set "sampler.seed=[1, 2, 3]"     one run for each value
+  main.py run portrait.json --anew                             every node, also what was kept of earlier runs
   main.py run out/picture.png --events                         one JSON event on each line
 """
 
@@ -48,6 +50,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         default=Path(),
         help="the folder for the results (default: this one)",
     )
+    parser.add_argument("--anew", action="store_true", help="run every node, whatever was kept of earlier runs")
     parser.add_argument("--events", action="store_true", help="print each event as one line of JSON")
     parser.add_argument("--no-library", action="store_true", help="write to DIR only, nothing into your library")
     parser.add_argument("--dev", metavar="FOLDER", type=Path, help="let the nodes in FOLDER run too, this once")
@@ -56,6 +59,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     spec = read_spec(args.workflow)
+    spec = replace(spec, anew=True) if args.anew else spec
     registry = _registry(args.data_dir, args.dev)
     require(not args.output.exists() or args.output.is_dir(), f"{args.output} is not a folder", "Choose another folder")
     _check(with_settings(spec, [], registry, Application(args.data_dir)), registry)

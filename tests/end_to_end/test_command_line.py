@@ -163,6 +163,15 @@ def test_a_workflow_runs_with_other_values_once_for_each(cli: Callable[..., Said
     assert (events[0]["kind"], events[-1]["kind"]) == ("accepted", "finished")
     (made,) = [e["data"]["path"] for e in events if e["kind"] == "artifact"]
     assert np.array_equal(pixels(made), pixels(files[1]))
+    kept = [e["node"] for e in events if e["kind"] == "node_cached"]
+    assert "sampler" in kept
+    anew = cli("run", files[1], "-o", "anew", "--events", "--anew")
+    events = [json.loads(line) for line in anew.out.splitlines()]
+    assert not [e for e in events if e["kind"] == "node_cached"]
+    ran = [e["node"] for e in events if e["kind"] == "node_finished"]
+    assert sorted(ran) == sorted(node.id for node in spec.workflow.nodes)
+    (made,) = [e["data"]["path"] for e in events if e["kind"] == "artifact"]
+    assert np.array_equal(pixels(made), pixels(files[1]))
 
 
 # --- what is wrong is said in one sentence

@@ -11,17 +11,19 @@ import numpy as np
 import pytest
 
 from engine.contracts.errors import InvalidWorkflow
-from engine.contracts.job_spec import JobSpec
+from engine.contracts.job_events import JobEvent
+from engine.contracts.job_spec import JobSpec, Sweep
 from engine.contracts.node_schema import Effects
 from engine.contracts.references import BlobRef, ModelRef
-from engine.contracts.workflow import Node, Workflow
+from engine.contracts.workflow import Link, Node, Workflow
 from engine.graph.cache import ENTRY_BYTES, Kept, ValueCache
 from engine.graph.disk import SUFFIX, DiskTier, pack, unpack
+from engine.graph.execute import execute
 from engine.graph.explain import explain
 from engine.graph.node import NodeContext, node
 from engine.graph.signatures import signatures
 from engine.graph.values import Artifact, Image, LatentValue, ModelHandle, Patch
-from tests.unit.graph_nodes import CALLS, Bench, n, registry
+from tests.unit.graph_nodes import CALLS, Bench, n, registry, services
 
 MEGABYTE = 1 << 20
 
@@ -323,3 +325,52 @@ def test_a_newer_node_asks_for_an_update_and_a_failed_migration_says_so() -> Non
         Bench(grown).run(Node(id="g", type="t.grown", type_version=4), targets=["g"])
     with pytest.raises(InvalidWorkflow, match="could not be brought from version 2 to 3"):
         Bench(grown).run(Node(id="g", type="t.grown", type_version=2), targets=["g"])
+
+
+# ---- anew
+
+
+def test_a_job_made_anew_runs_every_node_though_all_is_kept_and_leaves_the_cache_usable() -> None:
+    bench = Bench()
+    nodes = (
+        n("one", "t.add", a=1),
+        n("two", "t.add", a=Link("one", "sum")),
+        n("see", "t.show", value=Link("two", "sum")),
+    )
+    bench.run(*nodes)
+    bench.run(*nodes)
+    assert (bench.kinds("node_finished"), bench.kinds("node_cached")) == ([], ["see"])
+    bench.run(*nodes, anew=True)
+    assert bench.kinds("node_finished") == ["one", "two", "see"]
+    assert bench.kinds("node_cached") == []
+    assert bench.events[1].data["nodes"] == ["see", "two", "one"]
+    bench.run(*nodes)
+    assert bench.kinds("node_finished") == []
+
+
+def test_the_runs_of_a_sweep_made_anew_share_what_is_the_same_and_pins_stay() -> None:
+    bench = Bench()
+    nodes = (n("one", "t.add", a=1), n("two", "t.add", a=Link("one", "sum"), b=0.0))
+    bench.run(*nodes, targets=["two"])
+    bench.run(*nodes, targets=["two"], anew=True, bindings={"two.b": Sweep((5.0, 6.0))})
+    assert bench.kinds("node_finished") == ["one", "two", "two"]
+    assert bench.kinds("node_cached") == ["one"]
+    pinned = bench.cache.pin_node("one")
+    assert pinned is not None
+    bench.run(*nodes, targets=["two"], anew=True, pins={"one": pinned})
+    assert (bench.kinds("node_finished"), bench.kinds("node_cached")) == (["two"], ["one"])
+
+
+def test_what_a_node_gave_can_be_looked_up_as_soon_as_its_event_is_heard() -> None:
+    bench = Bench()
+    seen: list[tuple[str, Any]] = []
+
+    def hear(event: JobEvent) -> None:
+        if event.kind in {"node_finished", "node_cached"}:
+            found = bench.cache.get(bench.cache.history[event.node][1])
+            seen.append((event.node, found.outputs[0] if found is not None else None))
+
+    nodes = (n("one", "t.add", a=1), n("two", "t.add", a=Link("one", "sum")))
+    spec = JobSpec(workflow=Workflow(nodes=nodes), targets=("two",))
+    execute(spec, registry=bench.registry, services=services(), cache=bench.cache, on_event=hear, job_id="job")
+    assert seen == [("one", 2.0), ("two", 3.0)]
