@@ -74,6 +74,8 @@ def inputs_field() -> Any:
 
 
 NodeMode = Literal["active", "mute", "bypass"]
+SeedControl: TypeAlias = Literal["fixed", "increment", "decrement", "randomize"]
+SEED_CONTROLS: tuple[SeedControl, ...] = ("fixed", "randomize", "increment", "decrement")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,9 @@ class Node(Document):
     `type` is a registered node type ("sample.k_sampler") or "subgraph:<id>". Position and size are in canvas pixels.
     A pinned node stays where it is when others are moved or laid out. `as_sockets` are inputs with a value of their own
     that the canvas shows as sockets.
+
+    `seeds` says for a seed, by the input's name, what becomes of it when a person has run the workflow ("fixed" where
+    nothing is said; the words are ComfyUI's). A run takes the seed that stands in `inputs`; nothing else reads this.
     """
 
     id: str
@@ -97,6 +102,7 @@ class Node(Document):
     collapsed: bool = False
     pinned: bool = False
     as_sockets: tuple[str, ...] = ()
+    seeds: Mapping[str, SeedControl] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +190,6 @@ class Workflow(Document):
 
 
 __all__ = [
-    "BlobRef", "Bookmark", "FormField", "Group", "InputValue", "Link", "ModelRef", "Node", "NodeMode", "Socket",
-    "Subgraph", "Workflow", "decode_input", "encode_input", "encode_value", "inputs_field",
+    "SEED_CONTROLS", "BlobRef", "Bookmark", "FormField", "Group", "InputValue", "Link", "ModelRef", "Node", "NodeMode",
+    "SeedControl", "Socket", "Subgraph", "Workflow", "decode_input", "encode_input", "encode_value", "inputs_field",
 ]  # fmt: skip

@@ -25,7 +25,8 @@ from engine.contracts.workflow import (
 from engine.graph.subgraphs import SUBGRAPH
 from studio_app.documents.content import MAIN, Content, Graph, Touched, with_fields
 
-LOOKS = ("title", "mode", "size", "colour", "collapsed", "pinned", "as_sockets", "type", "type_version", "extra")
+LOOKS = ("title", "mode", "size", "colour", "collapsed", "pinned", "as_sockets", "seeds", "type", "type_version",
+         "extra")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.contracts.errors import clip
 from engine.contracts.references import ModelRef
-from engine.contracts.workflow import InputValue, Link, Node
+from engine.contracts.workflow import InputValue, Link, Node, SeedControl
 from engine.graph.ports import WrongValue
 from engine.graph.registry import Registry
 from engine.interchange.comfyui.classes import classes
@@ -43,6 +43,7 @@ class NodeBuilder:
         inputs: Mapping[str, InputValue],
         raw: Mapping[str, Any],
         sockets: tuple[Sockets, Sockets] | None = None,
+        seeds: Mapping[str, SeedControl] | None = None,
         **looks: Any,
     ) -> Node:
         """The node in our terms.
@@ -50,12 +51,14 @@ class NodeBuilder:
         inputs   literals and links by ComfyUI's names; links already name our outputs
         raw      the node as it stood in the file: a placeholder keeps it
         sockets  its inputs and outputs in the file's order, for a placeholder that is bypassed
+        seeds    what becomes of its seeds after a run, by ComfyUI's names
         """
         self.report.nodes += 1
         inputs = {name: value for name, value in inputs.items() if value is not None}
         if comfy.startswith(OWN_PREFIX):
             own_type = comfy.removeprefix(OWN_PREFIX)
-            return Node(id=node_id, type=own_type, inputs=self._of_own(own_type, inputs), **looks)
+            given = self._of_own(own_type, inputs)
+            return Node(id=node_id, type=own_type, inputs=given, seeds=self._of_seeds(own_type, seeds or {}), **looks)
         mapping = mapping_of(comfy)
         for value in inputs.values():
             self._find_embeddings(value)
@@ -76,7 +79,14 @@ class NodeBuilder:
                 ours[target.name] = value if isinstance(value, Link) else self.literal(target.form, value)
         self._check_values(node_id, comfy, mapping.type, ours)
         extra = {} if by_type().get(mapping.type) is mapping else {CLASS_KEY: comfy}
-        return Node(id=node_id, type=mapping.type, inputs=ours, extra=extra, **looks)
+        controls = self._of_seeds(mapping.type, {mapping.input(n).name: c for n, c in (seeds or {}).items()})
+        return Node(id=node_id, type=mapping.type, inputs=ours, extra=extra, seeds=controls, **looks)
+
+    def _of_seeds(self, type_name: str, seeds: Mapping[str, SeedControl]) -> dict[str, SeedControl]:
+        """Those of `seeds` that are seeds with us: a primitive counts other numbers on too."""
+        kind = self._types.get(type_name)
+        ports = {name: kind.port(name) if kind else None for name in seeds}
+        return {name: control for name, control in seeds.items() if (port := ports[name]) and port.schema.seed}
 
     def literal(self, form: str, value: InputValue) -> InputValue:
         """A ComfyUI literal in our form; models are noted in the report, with what the file says of them."""

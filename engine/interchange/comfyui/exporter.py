@@ -180,7 +180,8 @@ class _Exporter:
             out["properties"]["proxyWidgets"] = [["-1", name] for name in literals]
             out["widgets_values"] = list(literals.values())
         else:
-            out["widgets_values"] = _untouched_values(node) or _widget_list(widgets, values)
+            controls = {widget.name: node.seeds.get(self._our_name(node, widget.name), "fixed") for widget in widgets}
+            out["widgets_values"] = _untouched_values(node) or _widget_list(widgets, values, controls)
         return out
 
     def _class_name(self, node: Node) -> str:
@@ -355,13 +356,13 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _widget_list(widgets: Sequence[Widget], values: Mapping[str, Any]) -> list[Any]:
+def _widget_list(widgets: Sequence[Widget], values: Mapping[str, Any], controls: Mapping[str, str]) -> list[Any]:
     out: list[Any] = []
     for widget in widgets:
         value = values.get(widget.name)
         out.append(None if isinstance(value, Link) else value)
         if widget.control:
-            out.append("fixed")
+            out.append(controls[widget.name])
         if widget.upload:
             out.append("image")
     return out

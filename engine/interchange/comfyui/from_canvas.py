@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from engine.contracts.workflow import Group, InputValue, Link, Node, NodeMode, Socket, Subgraph, Workflow
+from engine.contracts.workflow import (
+    Group,
+    InputValue,
+    Link,
+    Node,
+    NodeMode,
+    SeedControl,
+    Socket,
+    Subgraph,
+    Workflow,
+)
 from engine.graph.subgraphs import SUBGRAPH
 from engine.interchange.comfyui.builder import NodeBuilder, output_name
 from engine.interchange.comfyui.canvas import (
@@ -24,7 +34,7 @@ from engine.interchange.comfyui.canvas import (
 from engine.interchange.comfyui.mapping import mapping_of
 from engine.interchange.comfyui.prompt import NOTES, PRIMITIVE, REROUTE, given_inside, outer_slot, port_names
 from engine.interchange.comfyui.report import Imported
-from engine.interchange.comfyui.widgets import widget_values
+from engine.interchange.comfyui.widgets import CONTROLS, seed_controls, widget_values
 
 REROUTE_TYPE = "utility.reroute"
 NOTE_TYPE = "utility.note"
@@ -142,7 +152,21 @@ class CanvasImport:
             [(i.widget or i.name, i.type) for i in node.inputs],
             [(output_name(node.type, slot), kind) for slot, (_, kind) in enumerate(node.outputs)],
         )
-        return self.builder.node(node.id, node.type, inputs, node.raw, sockets, **looks)
+        seeds = seed_controls(node)
+        for slot, socket in enumerate(node.inputs):
+            link = incoming.get((node.id, slot))
+            control = self._control_of_source(graph, link) if link is not None else None
+            if control is not None:
+                seeds[socket.widget or socket.name] = control
+        return self.builder.node(node.id, node.type, inputs, node.raw, sockets, seeds, **looks)
+
+    def _control_of_source(self, graph: CanvasGraph, link: CanvasLink) -> SeedControl | None:
+        """What a primitive says of the number that it gives, where that does not stay."""
+        node = graph.nodes.get(link.source)
+        values = node.widgets_values if node is not None and node.type == PRIMITIVE else None
+        said = values[1] if isinstance(values, list) and len(values) > 1 else None
+        control = CONTROLS.get(said) if isinstance(said, (str, bool)) else None
+        return control if control != "fixed" else None
 
     def _instance(
         self, graph: CanvasGraph, node: CanvasNode, inner: CanvasGraph, incoming: Incoming, looks: Looks
