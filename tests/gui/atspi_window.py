@@ -24,7 +24,7 @@ def main(data: Path) -> int:
     bridge = Bridge()
     page = GraphWorkspace(app, bridge)
     page.resize(1100, 700)
-    page.open_workflow(app.workflows.library.template("text_to_picture"))
+    page.files.open_workflow(app.workflows.library.template("text_to_picture"))
     page.show()
     reader = QProcess()
     reader.setProcessChannelMode(QProcess.ProcessChannelMode.ForwardedChannels)

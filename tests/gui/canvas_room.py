@@ -41,7 +41,7 @@ def graph_workspace(data: Path, qtbot: QtBot, *, started: bool = False) -> Itera
 
 def opened(page: GraphWorkspace, *nodes: Node) -> Canvas:
     """A tab with these nodes, seen at 1:1 from the canvas's corner."""
-    page.open_workflow(Workflow(nodes=nodes))
+    page.files.open_workflow(Workflow(nodes=nodes))
     canvas = page.current
     assert canvas is not None
     canvas.view.look_at(QPointF(600, 380), 1.0)

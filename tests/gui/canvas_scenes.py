@@ -66,7 +66,7 @@ def _gallery(stage: Stage, page: GraphWorkspace) -> None:
 
 def _workflow(stage: Stage, page: GraphWorkspace) -> None:
     """A template laid out, what is beside it, and what floats over it."""
-    page.open_workflow(stage.app.workflows.library.template(TEMPLATE))
+    page.files.open_workflow(stage.app.workflows.library.template(TEMPLATE))
     canvas, finding = _canvas(page), page.finding
     assert finding is not None
     stage.window.show_inspector(True)
@@ -150,7 +150,7 @@ def _shortcuts(stage: Stage) -> None:
 def thousand_nodes(page: GraphWorkspace) -> Workflow:
     """The workflow of twenty nodes fifty times, side by side."""
     from tests.gui.graph_scenes import twenty_nodes
-    from ui.graph_canvas.workspace import lay_out
+    from ui.graph_canvas.files import lay_out
 
     document = GraphDocument(twenty_nodes(), page.app.node_types())
     lay_out(document)
@@ -170,7 +170,7 @@ def thousand_nodes(page: GraphWorkspace) -> Workflow:
 
 
 def _thousand(stage: Stage, page: GraphWorkspace) -> None:
-    page.open_workflow(thousand_nodes(page))
+    page.files.open_workflow(thousand_nodes(page))
     stage.pause(300)
     _canvas(page).view.frame_nodes()
     stage.pause(300)

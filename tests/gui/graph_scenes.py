@@ -52,7 +52,7 @@ def graph_scenes(stage: Stage) -> None:
     page = stage.window.page
     assert isinstance(page, GraphWorkspace)
     canvas_scenes(stage, page)
-    page.open_workflow(twenty_nodes())
+    page.files.open_workflow(twenty_nodes())
     stage.pause(300)
     _running(stage, page)
     _properties(stage, page)

@@ -95,7 +95,7 @@ def test_nothing_takes_the_keyboard_without_a_name(window: MainWindow) -> None:
         QApplication.processEvents()
         page = window.page
         if isinstance(page, GraphWorkspace):
-            page.open_workflow(window.app.workflows.library.template("text_to_picture"))
+            page.files.open_workflow(window.app.workflows.library.template("text_to_picture"))
             page.beside.show_outline(True)
             page.beside.open_gallery()
             page.beside.open_versions()

@@ -393,13 +393,13 @@ def test_five_thousand_nodes_are_shown_panned_and_searched(page: GraphWorkspace)
 def test_tabs_save_and_come_back(page: GraphWorkspace, tmp_path: Path) -> None:
     first = opened(page, Node(id="invert", type="image.invert"))
     assert page.tabs.bar.tabText(0).startswith("•")
-    page.save()
+    page.files.save()
     assert not page.tabs.bar.tabText(0).startswith("•")
     assert first.tab.path is not None
     assert first.tab.path.is_file()
-    page.new()
+    page.files.new()
     assert page.tabs.bar.count() == 2
-    page.close_current()
+    page.files.close_current()
     assert page.tabs.bar.count() == 1
     assert page.current is first
 

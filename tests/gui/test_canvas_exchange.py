@@ -70,7 +70,7 @@ def test_own_workflows_are_renamed_and_put_into_the_trash(
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
     opened(page, Node(id="invert", type="image.invert"))
-    page.save()
+    page.files.save()
     canvas = page.current
     assert canvas is not None
     path = canvas.tab.path
@@ -83,8 +83,8 @@ def test_own_workflows_are_renamed_and_put_into_the_trash(
     assert card.file is not None
     gallery.give_name(card.file, "Negative")
     assert canvas.tab.title == "Negative"
-    page.save()
-    page.close_current()
+    page.files.save()
+    page.files.close_current()
     gallery.reload()
     assert [c.title for c in gallery.model.cards] == ["Negative"]
     QTest.mouseClick(gallery.delete_button, Qt.MouseButton.LeftButton)
@@ -156,7 +156,7 @@ def test_text_goes_between_windows_and_hostile_text_does_nothing(page: GraphWork
 
 def test_versions_show_what_changed_and_one_is_restored(page: GraphWorkspace) -> None:
     canvas = opened(page, Node(id="blur", type="image.blur", inputs={"radius": 4.0}))
-    page.save()
+    page.files.save()
     canvas.document.edit("radius", set_input("blur", "radius", 9.0))
     key(canvas, Qt.Key.Key_Space)
     QTest.keyClicks(canvas.popup.query, "invert image")
@@ -181,7 +181,7 @@ def test_a_file_that_another_window_edits_opens_as_a_copy_that_says_so(page: Gra
     path = tmp_path / "both.tessera.json"
     path.write_text(dump_json(Workflow(id="w", nodes=(Node(id="a", type="image.invert"),)).to_json()))
     other.workflows.open(path)
-    page.open_file(path)
+    page.files.open_file(path)
     canvas = page.current
     assert canvas is not None
     assert canvas.tab.path is None

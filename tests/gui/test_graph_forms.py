@@ -124,7 +124,7 @@ def test_a_subgraph_is_named_ordered_kept_and_found_by_the_search(page: GraphWor
     assert [s.name for s in head.inputs] == ["radius", "breadth"]
     assert head.library
     assert len(head.outputs) == 2
-    page.new()
+    page.files.new()
     other = page.current
     assert other is not None
     assert page.finding is not None

@@ -121,7 +121,7 @@ def test_a_wrong_field_gets_a_badge_and_a_click_goes_there(page: GraphWorkspace,
 def test_a_run_shows_states_pictures_what_flows_and_why(page: GraphWorkspace, qtbot: QtBot) -> None:
     page._app.start()
     page._app.wait_ready(60)
-    page.start_text_to_picture()
+    page.files.start_text_to_picture()
     canvas = page.current
     assert canvas is not None
     page.bar.count.setValue(2)

@@ -99,7 +99,7 @@ class Beside(QObject):
     @Slot(str)
     def _template(self, template_id: str) -> None:
         try:
-            self._page.open_workflow(self._app.workflows.library.template(template_id))
+            self._page.files.open_workflow(self._app.workflows.library.template(template_id))
         except TesseraError as error:
             self._say(str(error))
 
@@ -132,7 +132,7 @@ class Beside(QObject):
 
     @Slot(str, object)
     def _opened(self, name: str, opened: Opened) -> None:
-        canvas = self._page.open_workflow(opened.workflow, name.rpartition(".")[0] or name)
+        canvas = self._page.files.open_workflow(opened.workflow, name.rpartition(".")[0] or name)
         if canvas is None:
             return
         self.reports[canvas.tab.id] = (name, opened)
@@ -143,7 +143,7 @@ class Beside(QObject):
 
     @Slot(object)
     def _own_file(self, path: Path) -> None:
-        self._page.open_file(path)
+        self._page.files.open_file(path)
 
     # ---- the outline
 

@@ -99,7 +99,7 @@ class Inspecting(QObject):
     def open_as_graph(self, spec: JobSpec) -> None:
         """Exactly what made a picture, in a tab of its own."""
         opened = open_as_graph(spec, self.page.app.node_types())
-        canvas = self.page.open_workflow(opened.workflow, spec.title or "From a picture")
+        canvas = self.page.files.open_workflow(opened.workflow, spec.title or "From a picture")
         if canvas is not None and len(opened.report) > 1:
             canvas.say(" ".join(opened.report[1:]))
 

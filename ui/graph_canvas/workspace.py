@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 from PySide6.QtCore import QPoint, QPointF, Signal, Slot
 from PySide6.QtGui import QDropEvent, QHideEvent, QKeyEvent, QKeySequence, QResizeEvent, QShowEvent
-from PySide6.QtWidgets import QFileDialog, QMessageBox, QSplitter, QStackedWidget, QWidget
+from PySide6.QtWidgets import QSplitter, QStackedWidget, QWidget
 
 from engine.contracts.errors import TesseraError
 from engine.contracts.job_spec import JobSpec
 from engine.contracts.references import ModelRef
-from engine.contracts.workflow import Workflow
-from engine.recipes.request import ImageRequest
 from studio_app.application import Application
-from studio_app.documents.graph_document import GraphDocument
-from studio_app.workflows.files import ChangedOutside
 from studio_app.workflows.workflows import OpenWorkflow
 from ui import theme
 from ui.bridge.bridge import Bridge
@@ -27,6 +21,7 @@ from ui.graph_canvas.acts import Acts
 from ui.graph_canvas.beside import Beside
 from ui.graph_canvas.canvas import Canvas, key_name
 from ui.graph_canvas.dropped_models import drop_models
+from ui.graph_canvas.files import Files
 from ui.graph_canvas.finding import Finding
 from ui.graph_canvas.handlers import canvas_handlers
 from ui.graph_canvas.inspecting import Inspecting
@@ -44,8 +39,6 @@ from ui.widgets.containers import EmptyState
 from ui.widgets.layouts import Column
 from ui.workspace import Workspace
 
-FIRST_PROMPT = "a red circle on a blue background"
-FILES = "Workflows (*.json)"
 RECOVERED = "The studio ended without closing. Your workflows are as they were, with their history."
 
 
@@ -63,6 +56,7 @@ class GraphWorkspace(Workspace):
         self.setAccessibleName("Graph")
         self.bridge = bridge
         self.runs = Runs(app, bridge, self)
+        self.files = Files(self)
         self.finder = NodeFinder(app.node_types().schemas())
         self.pages: dict[str, tuple[Canvas, Acts, Finding]] = {}
         self.editors: dict[str, ValueEditor] = {}
@@ -82,11 +76,11 @@ class GraphWorkspace(Workspace):
             "Start from text to picture", "Open a workflow that turns a prompt into a picture.",
         )  # fmt: skip
         self.empty.button.setProperty("kind", "primary")
-        self.empty.button.clicked.connect(self.start_text_to_picture)
+        self.empty.button.clicked.connect(self.files.start_text_to_picture)
         self.templates = Button("Choose a template…", "grid-2x2", tip="See the workflows that come with the studio.")
         self.templates.clicked.connect(self.beside.open_gallery)
         self.blank = Button("Empty workflow", "plus", tip="Begin with nothing on the canvas.", shortcut="Ctrl+N")
-        self.blank.clicked.connect(self.new)
+        self.blank.clicked.connect(self.files.new)
         self.empty.add_button(self.templates)
         self.empty.add_button(self.blank)
         self.stack.addWidget(self.empty)
@@ -94,10 +88,10 @@ class GraphWorkspace(Workspace):
         self.bar.command.connect(self._run_command)
         self.inspecting = Inspecting(self)
         self.tabs.chosen.connect(self._tab_chosen)
-        self.tabs.close_wanted.connect(self._close_at)
-        self.tabs.new_wanted.connect(self.new)
+        self.tabs.close_wanted.connect(self.files.close_at)
+        self.tabs.new_wanted.connect(self.files.new)
         self.runs.changed.connect(self._show_run)
-        self._stop = app.workflows.tabs_changed.subscribe(lambda tab: self._show_tabs())
+        self._stop = app.workflows.tabs_changed.subscribe(lambda tab: self.show_tabs())
         self._start()
 
     def _start(self) -> None:
@@ -107,7 +101,7 @@ class GraphWorkspace(Workspace):
                 self._app.notifications.post("info", RECOVERED)
         except TesseraError as error:
             self._app.notifications.post("warning", str(error))
-        self._show_tabs()
+        self.show_tabs()
 
     # ---- tabs
 
@@ -127,7 +121,7 @@ class GraphWorkspace(Workspace):
         canvas = self.current
         return self.pages[canvas.tab.id][2] if canvas is not None else None
 
-    def _show_tabs(self) -> None:
+    def show_tabs(self) -> None:
         """Bring tabs and canvases in step with the open workflows."""
         workflows = self._app.workflows
         self.bar.setParent(self)  # it floats in the canvas in front, below that one's lists
@@ -181,136 +175,13 @@ class GraphWorkspace(Workspace):
         tabs = self._app.workflows.tabs
         if 0 <= index < len(tabs) and tabs[index] is not self._app.workflows.current:
             self._app.workflows.show(tabs[index])
-            self._show_tabs()
+            self.show_tabs()
             self.take_focus()
-
-    @Slot(int)
-    def _close_at(self, index: int) -> None:
-        """Close a tab; what no file holds is asked about."""
-        tab = self._app.workflows.tabs[index]
-        if not tab.is_changed:
-            self._app.workflows.close_tab(tab)
-            return
-        box = QMessageBox(self)
-        box.setText(f"“{tab.title}” has changes that are in no file.")
-        save = box.addButton("Save", QMessageBox.ButtonRole.AcceptRole)
-        box.addButton("Close without saving", QMessageBox.ButtonRole.DestructiveRole)
-        keep = box.addButton("Keep open", QMessageBox.ButtonRole.RejectRole)
-        box.setEscapeButton(keep)
-
-        def decide() -> None:
-            clicked = box.clickedButton()
-            if clicked is keep or (clicked is save and not self.save_tab(tab)):
-                return
-            self._app.workflows.close_tab(tab)
-
-        box.finished.connect(decide)
-        box.open()
 
     @Slot(object)
     def _document_changed(self, change: object) -> None:
         tabs = self._app.workflows.tabs
         self.tabs.mark([(tab.title, tab.is_changed) for tab in tabs])
-
-    # ---- files
-
-    @Slot()
-    def new(self) -> None:
-        """An empty workflow in a tab of its own."""
-        self._app.workflows.new()
-        self.take_focus()
-
-    @Slot()
-    def start_text_to_picture(self) -> None:
-        """A workflow that makes a picture of a prompt, with the model that Create uses."""
-        request = ImageRequest(prompt=FIRST_PROMPT)
-        try:
-            workflow = self._app.jobs.spec_of(request).workflow
-        except TesseraError as error:
-            self._app.notifications.post("warning", str(error))
-            return
-        self.open_workflow(workflow, "Text to picture")
-
-    def open_workflow(self, workflow: Workflow, name: str = "") -> Canvas | None:
-        """A workflow in a tab of its own; one whose nodes all lie at one place is laid out."""
-        document = GraphDocument(workflow, self._app.node_types())
-        if len({node.position for node in workflow.nodes}) <= 1 < len(workflow.nodes):
-            lay_out(document)
-        self._app.workflows.new(replace(document.workflow, name=workflow.name or name))
-        self.take_focus()
-        return self.current
-
-    def open_file(self, path: Path) -> None:
-        try:
-            self._app.workflows.open(path)
-        except TesseraError as error:
-            self._app.notifications.post("warning", str(error))
-        self._show_tabs()
-
-    def ask_open(self) -> None:
-        folder = self._app.workflows.library.own
-        chosen, _ = QFileDialog.getOpenFileName(self, "Open a workflow", str(folder if folder.is_dir() else ""), FILES)
-        if chosen:
-            self.open_file(Path(chosen))
-
-    def save(self) -> None:
-        tab = self._app.workflows.current
-        if tab is not None:
-            self.save_tab(tab)
-
-    def save_tab(self, tab: OpenWorkflow) -> bool:
-        """Write a tab to its file, to a new one in the library when it has none; whether it could be."""
-        try:
-            path = self._app.workflows.save(tab) if tab.path is not None else self._app.workflows.save_as(tab)
-        except ChangedOutside as error:
-            self._ask_overwrite(tab, str(error))
-            return False
-        except TesseraError as error:
-            self._app.notifications.post("warning", str(error))
-            return False
-        canvas = self.pages.get(tab.id)
-        if canvas is not None:
-            canvas[0].say(f"Saved as {path.name}.")
-        return True
-
-    def _ask_overwrite(self, tab: OpenWorkflow, sentence: str) -> None:
-        """The file is another program's by now: save elsewhere, or over it."""
-        box = QMessageBox(self)
-        box.setText(sentence)
-        elsewhere = box.addButton("Save as…", QMessageBox.ButtonRole.AcceptRole)
-        over = box.addButton("Save over it", QMessageBox.ButtonRole.DestructiveRole)
-        box.setEscapeButton(box.addButton("Not now", QMessageBox.ButtonRole.RejectRole))
-
-        def decide() -> None:
-            if box.clickedButton() is elsewhere:
-                self.ask_save_as()
-            elif box.clickedButton() is over:
-                try:
-                    self._app.workflows.save(tab, overwrite=True)
-                except TesseraError as error:
-                    self._app.notifications.post("warning", str(error))
-
-        box.finished.connect(decide)
-        box.open()
-
-    def ask_save_as(self) -> None:
-        tab = self._app.workflows.current
-        if tab is None:
-            return
-        folder = self._app.workflows.library.own
-        start = str(tab.path or folder / f"{tab.title}.json")
-        chosen, _ = QFileDialog.getSaveFileName(self, "Save the workflow", start, FILES)
-        if chosen:
-            path = Path(chosen)
-            try:
-                self._app.workflows.save_as(tab, path if path.suffix else path.with_suffix(".json"))
-            except TesseraError as error:
-                self._app.notifications.post("warning", str(error))
-
-    def close_current(self) -> None:
-        tab = self._app.workflows.current
-        if tab is not None:
-            self._close_at(self._app.workflows.tabs.index(tab))
 
     @Slot(object)
     def _dropped(self, event: QDropEvent) -> None:
@@ -326,13 +197,11 @@ class GraphWorkspace(Workspace):
         if self._unbind:
             return
         handlers: dict[str, Callable[[], object]] = {
-            "graph.new": self.new, "graph.open": self.ask_open, "graph.save": self.save,
-            "graph.save_as": self.ask_save_as, "graph.close_tab": self.close_current,
             "graph.minimap": self.toggle_minimap, "graph.snap": self.toggle_snap,
             "graph.run": self.run, "graph.run_to_here": self.run_to_here, "graph.cancel": self.cancel,
             "graph.menu": self._menu_of_selection, **self.beside.handlers(),
         }  # fmt: skip
-        handlers |= self.inspecting.handlers()
+        handlers |= self.files.handlers() | self.inspecting.handlers()
         for name, act in canvas_handlers().items():
             handlers[name] = partial(self._on_current, act)
         self._unbind = [self._app.commands.bind(name, handler) for name, handler in handlers.items()]
@@ -340,7 +209,7 @@ class GraphWorkspace(Workspace):
     def _on_current(self, act: Callable[[Acts, Finding], object]) -> None:
         acts, finding = self.acts, self.finding
         if acts is None or finding is None:
-            self.new()
+            self.files.new()
             acts, finding = self.acts, self.finding
         if acts is not None and finding is not None:
             act(acts, finding)
@@ -496,7 +365,7 @@ class GraphWorkspace(Workspace):
             self.inspecting.open_as_graph(thing)
 
     def start_with(self, prompt: str) -> None:
-        self.start_text_to_picture()
+        self.files.start_text_to_picture()
         self.run()
 
     def save_state(self) -> dict[str, Any]:
@@ -523,12 +392,3 @@ class GraphWorkspace(Workspace):
         self.beside.close_down()
         for canvas, _, _ in self.pages.values():
             canvas.close_down()
-
-
-def lay_out(document: GraphDocument) -> None:
-    """Lay a workflow out as large as its nodes are drawn."""
-    from studio_app.documents.arrange_edits import LayOut
-    from ui.graph_canvas.geometry import layout_of
-
-    layouts = {name: layout_of(node, document.schema(name)) for name, node in document.nodes.items()}
-    document.edit("Lay out", LayOut((), {name: (found.width, found.height) for name, found in layouts.items()}))
