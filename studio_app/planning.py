@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from studio_app.settings.store import Settings
 
 SMALLER = (768, 512, 256)
+# What a plan's phases do, in words.
+PHASE_WORDS = {"text": "reading the prompt", "denoise": "taking the noise away", "decode": "making pixels"}
 
 
 def machine_here(settings: Settings) -> Machine | None:

@@ -10,13 +10,12 @@ from engine.contracts.errors import MissingModel
 from engine.contracts.job_events import JobEvent
 from engine.memory.words import size
 from studio_app.application import Application
-from studio_app.planning import Planned, Planner
+from studio_app.planning import PHASE_WORDS, Planned, Planner
 from ui.bridge.background import Background
 from ui.bridge.bridge import Bridge
 
 # The start of a node's type → what such nodes do, as the plan names its phases.
 _PHASES = {"condition.": "text", "sample.": "denoise", "latent.decode": "decode", "latent.tiled_decode": "decode"}
-_WORDS = {"text": "reading the prompt", "denoise": "taking the noise away", "decode": "making pixels"}
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class RunMemoryWatch(QObject):
         need = self._planned.need if self._planned is not None else 0
         words = [f"This run takes at most {size(need)}, as foreseen."] if need else []
         if self._phase:
-            words.append(f"Now: {_WORDS[self._phase]}{self._of_phase()}.")
+            words.append(f"Now: {PHASE_WORDS[self._phase]}{self._of_phase()}.")
         self.changed.emit(RunMemory(need, self._phase, " ".join(words)))
 
     def _of_phase(self) -> str:
