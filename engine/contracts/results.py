@@ -13,13 +13,22 @@ from engine.contracts.references import BlobRef
 
 @dataclass(frozen=True, kw_only=True)
 class NumericsPlan(Document):
-    """The arithmetic really used. Same spec and same numerics plan: same picture."""
+    """The arithmetic really used. Same spec and same numerics plan: same picture.
+
+    attention   "sdpa", or the kernel that was asked for by name; "sage" computes in eight bits
+    sums        "float16" where products of float16 were summed in it
+    step_cache  "" or the threshold and the share of the run between which calls of the network could be left out
+    apart       whether the sides of the guidance went one after the other: equal to rounding
+    """
 
     device: str = "cpu"
     dtype: str = "float32"
     attention: str = "sdpa"
     vae_tile: int = 0
     quantisation: str = "none"
+    apart: bool = False
+    sums: str = "float32"
+    step_cache: str = ""
     threads: int = 0
 
 

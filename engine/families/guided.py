@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import TypeAlias
 
 import torch
@@ -50,16 +50,20 @@ class GuidedNetwork(ABC):
         """The network's float32 output for `x` [n·B, C, h, w], which holds the latent once for each of n `asked`."""
 
     def predict(self, x: torch.Tensor, timestep: torch.Tensor, fraction: float) -> torch.Tensor:
-        outputs = self._outputs(x, timestep, fraction)
-        if len(outputs) == 1:
-            return outputs[0]
+        """See Bound.predict."""
+        return self.combined(self.sides(x, timestep, fraction), x, timestep)
+
+    def combined(self, sides: Sequence[torch.Tensor], x: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        """The guided answer, from those of the sides as `sides` gives them."""
+        if len(sides) == 1:
+            return sides[0]
         request = self._request
         if request.style == "cfg":
             if self._rules:
                 sigma = torch.tensor(self._noise.sigma_at(float(timestep)), dtype=torch.float32)
-                return combined(outputs[0], outputs[1], request.cfg, self._rules, x, sigma, self._noise.prediction)
-            return self._guide(outputs[0], outputs[1], request.cfg)
-        negative, middle, positive = outputs
+                return combined(sides[0], sides[1], request.cfg, self._rules, x, sigma, self._noise.prediction)
+            return self._guide(sides[0], sides[1], request.cfg)
+        negative, middle, positive = sides
         if request.style == "nested":
             return guided(negative, guided(middle, positive, request.cfg), request.cfg_2)
         return guided(negative, middle, request.cfg_2) + request.cfg * (positive - middle)
@@ -71,7 +75,7 @@ class GuidedNetwork(ABC):
     def _is_negative(self, place: int) -> bool:
         return place == 0 and len(self._sides) > 1
 
-    def _outputs(self, x: torch.Tensor, timestep: torch.Tensor, fraction: float) -> tuple[torch.Tensor, ...]:
+    def sides(self, x: torch.Tensor, timestep: torch.Tensor, fraction: float) -> tuple[torch.Tensor, ...]:
         """What the network says for each side: negative, middle where there is one, positive."""
         count = len(self._sides)
         if self._together:

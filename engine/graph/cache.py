@@ -7,6 +7,7 @@ from collections import OrderedDict
 from typing import Any, Protocol
 
 from engine.graph.measure import Buffers, seal
+from engine.graph.numerics import Notes
 from engine.graph.values import Artifact
 
 ENTRY_BYTES = 400  # what an entry costs beside its values
@@ -14,14 +15,16 @@ HISTORY_NODES = 20_000
 
 
 class Kept:
-    """The outputs of one node run. `many` marks outputs that are lists to be mapped; None when none is."""
+    """The outputs of one node run. `many` marks outputs that are lists to be mapped; None when none is. `numerics`
+    is what they were computed with, where not whole and exactly."""
 
-    __slots__ = ("artifacts", "buffers", "many", "nbytes", "outputs")
+    __slots__ = ("artifacts", "buffers", "many", "nbytes", "numerics", "outputs")
 
     def __init__(
-        self, outputs: tuple[Any, ...], many: tuple[bool, ...] | None, artifacts: tuple[Artifact, ...]
-    ) -> None:
-        self.outputs, self.many, self.artifacts = outputs, many, artifacts
+        self, outputs: tuple[Any, ...], many: tuple[bool, ...] | None, artifacts: tuple[Artifact, ...],
+        numerics: Notes = (),
+    ) -> None:  # fmt: skip
+        self.outputs, self.many, self.artifacts, self.numerics = outputs, many, artifacts, numerics
         self.buffers: Buffers = {}
         self.nbytes = ENTRY_BYTES + sum([seal(value, self.buffers) for value in outputs])
         if artifacts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from engine.contracts.job_spec import JobSpec
 from engine.graph.cache import Traits
 from engine.graph.node import BlobStore
+from engine.graph.numerics import Noted, Notes, together
 from engine.graph.values import Artifact
 
 if TYPE_CHECKING:
@@ -51,16 +52,17 @@ class JobShare:
         """engine.memory.residency.Residency of the loaded models; None without a card, and before models are used."""
         return getattr(self.services.get_session(), "memory", None) if self.services.has_session else None
 
-    def numerics(self) -> tuple[tuple[str, str], ...]:
-        """What is known of the arithmetic behind this job's results, where models are in use."""
+    def numerics(self) -> tuple[tuple[str, str | int | bool], ...]:
+        """What is known of the arithmetic behind all of this job's results, where models are in use."""
         told = getattr(self.services.get_session(), "numerics", None) if self.services.has_session else None
         return tuple(told(self.spec).items()) if told is not None else ()
 
-    def emit_artifact(self, node_id: str, artifact: Artifact) -> None:
-        """Number the artifact within its node and job, hand it to the runner, and tell of it."""
+    def emit_artifact(self, node_id: str, artifact: Artifact, numerics: Notes = ()) -> None:
+        """Number the artifact within its node and job, hand it to the runner, and tell of it. `numerics` is what it was
+        computed with, where not whole and exactly."""
         index = self.artifact_counts.get(node_id, 0)
         self.artifact_counts[node_id] = index + 1
-        artifact = replace(artifact, index=index, facts=(*artifact.facts, *self.numerics()))
+        artifact = replace(artifact, index=index, facts=(*artifact.facts, *self.numerics(), *numerics))
         self.artifacts.append((node_id, artifact))
         data: dict[str, Any] = {"index": index, "media_type": artifact.media_type}
         if artifact.width:
@@ -71,13 +73,15 @@ class JobShare:
 
 
 class RunContext:
-    """The NodeContext handed to one node. `made` collects what it emitted, to be given again from the cache."""
+    """The NodeContext handed to one node. `made` collects what it emitted, to be given again from the cache, and
+    `notes` what its value is computed with, where not whole and exactly (see engine.graph.numerics)."""
 
-    __slots__ = ("_last_progress", "_share", "_traits", "made", "node_id")
+    __slots__ = ("_last_progress", "_share", "_traits", "made", "node_id", "notes")
 
-    def __init__(self, share: JobShare, node_id: str, traits: Traits) -> None:
+    def __init__(self, share: JobShare, node_id: str, traits: Traits, given: Iterable[Notes] = ()) -> None:
         self.node_id = node_id
         self.made: list[Artifact] = []
+        self.notes: dict[str, Noted] = dict(together(given))
         self._share, self._traits = share, traits
         self._last_progress = 0.0
 
@@ -119,7 +123,7 @@ class RunContext:
 
     def emit(self, artifact: Artifact) -> None:
         self.made.append(artifact)
-        self._share.emit_artifact(self.node_id, artifact)
+        self._share.emit_artifact(self.node_id, artifact, tuple(self.notes.items()))
 
     def log(self, text: str, level: str = "info") -> None:
         self._share.events.emit("log", self.node_id, {"level": level, "text": text})

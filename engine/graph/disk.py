@@ -24,7 +24,7 @@ from engine.contracts.references import BlobRef, ModelRef
 from engine.graph import values
 from engine.graph.cache import Kept
 
-MAGIC = b"tessera-value-1\n"
+MAGIC = b"tessera-value-2\n"
 SUFFIX = ".value"
 _CHECK_BYTES = 16
 _CLASSES: dict[str, type[Any]] = {
@@ -130,6 +130,7 @@ def pack(kept: Kept) -> bytes:
         "outputs": [_flatten(v, blobs) for v in kept.outputs],
         "many": list(kept.many) if kept.many is not None else None,
         "artifacts": [_flatten(a, blobs) for a in kept.artifacts],
+        "numerics": [list(noted) for noted in kept.numerics],
         "sizes": [],
     }
     header["sizes"] = [len(b) for b in blobs]
@@ -152,7 +153,8 @@ def unpack(data: bytes) -> Kept:
         end += size
     outputs = tuple(_restore(v, blobs) for v in header["outputs"])
     many = tuple(header["many"]) if header["many"] is not None else None
-    return Kept(outputs, many, tuple(_restore(a, blobs) for a in header["artifacts"]))
+    artifacts = tuple(_restore(a, blobs) for a in header["artifacts"])
+    return Kept(outputs, many, artifacts, tuple((name, value) for name, value in header["numerics"]))
 
 
 def _flatten(value: Any, blobs: list[bytes]) -> Any:

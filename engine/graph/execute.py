@@ -15,6 +15,7 @@ from engine.graph.bindings import runs_of, spec_of_run
 from engine.graph.cache import ValueCache
 from engine.graph.context import JobShare, OnArtifact, OnPreview
 from engine.graph.events import EventStream, OnEvent
+from engine.graph.numerics import Noted
 from engine.graph.plan import Plan, Step, build_plan, in_order
 from engine.graph.registry import Registry
 from engine.graph.scheduler import Scheduler
@@ -35,6 +36,7 @@ class JobResult:
                stands with its own outputs beside those of its nodes
     runs       the same for each run of a sweep; `outputs` is the last one
     artifacts  (node id, artifact) in the order they were made, numbered within their node
+    numerics   target's node id → what its value was computed with, where not whole and exactly, of the last run
     failures   one for each node that failed; `error` is why the job as a whole failed
     blocked    nodes that were wanted and did not run; succeeded and cached are the others
     """
@@ -49,6 +51,7 @@ class JobResult:
     cached: list[str] = field(default_factory=list)
     runs: list[Outputs] = field(default_factory=list)
     error: TesseraError | None = None
+    numerics: dict[str, dict[str, Noted]] = field(default_factory=dict)
 
 
 @dataclass
@@ -217,6 +220,7 @@ def _run(
         }
         for node_id, slots in prepared.groups.items():
             made[node_id] = {name: s.value[i] for name, (s, i) in slots.items() if s.value is not None}
+        result.numerics = {t.id: dict(t.numerics) for t in prepared.targets}
         result.runs.append(made)
         result.outputs = made
 

@@ -39,11 +39,12 @@ class Outcomes:
         """Take a step's value from the cache; what it emitted then is emitted again."""
         try:
             for artifact in kept.artifacts:
-                self._share.emit_artifact(step.id, artifact)
+                self._share.emit_artifact(step.id, artifact, kept.numerics)
         except Exception as error:  # noqa: BLE001  # the runner could not store it; that is this node's failure
             self.fail(step, error, {})
             return
         self.cached.append(step.id)
+        step.numerics = kept.numerics
         self._trace(step)
         self._events.emit("node_cached", step.id)
         self._settle(step, kept.outputs, kept.many)
@@ -58,7 +59,8 @@ class Outcomes:
     ) -> None:
         """The step ran: its value is kept where it may be, and handed on."""
         kind = step.kind
-        kept = Kept(outputs, many, tuple(context.made))
+        step.numerics = tuple(context.notes.items())
+        kept = Kept(outputs, many, tuple(context.made), step.numerics)
         if kind.cacheable:
             self._cache.put(step.digest, kept)
             if kind.schema.effects.dear and self._cache.disk is not None:

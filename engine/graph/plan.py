@@ -11,6 +11,7 @@ from typing import Any
 from engine.contracts.errors import Problem, clip, suggest
 from engine.contracts.workflow import Link, Subgraph, Workflow
 from engine.graph.flow import OWN
+from engine.graph.numerics import Notes
 from engine.graph.ports import Port, WrongValue, compatible
 from engine.graph.registry import NodeType, Registry
 from engine.graph.subgraphs import Flat, FlatNode, Gone, Overrides, flatten
@@ -34,8 +35,8 @@ class Step:
     """One node of a run: what it gets, and how far it is."""
 
     __slots__ = (
-        "blocked_by", "dependents", "digest", "id", "kind", "known", "literals",
-        "many", "mark", "parts", "pinned", "resume", "stands", "state", "uses", "value", "waiting", "wanted", "wires",
+        "blocked_by", "dependents", "digest", "id", "kind", "known", "literals", "many", "mark", "numerics", "parts",
+        "pinned", "resume", "stands", "state", "uses", "value", "waiting", "wanted", "wires",
     )  # fmt: skip
 
     def __init__(self, node_id: str, kind: NodeType | None) -> None:
@@ -57,6 +58,7 @@ class Step:
         self.resume: Any = None
         self.wanted: set[str] | None = None  # lazy inputs asked for so far
         self.blocked_by = ""
+        self.numerics: Notes = ()  # what its value was computed with, where not whole and exactly
         self.pinned = False  # a kept result stands for it, whatever its inputs
 
 

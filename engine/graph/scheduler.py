@@ -22,6 +22,7 @@ from engine.graph.expansion import Pending, expand
 from engine.graph.failures import failure_of
 from engine.graph.flow import Block, Expand
 from engine.graph.interruption import attending
+from engine.graph.numerics import noting, together
 from engine.graph.outcomes import DONE, FAILED, IDLE, READY, RUNNING, WAITING, Outcomes
 from engine.graph.plan import Step
 from engine.graph.registry import Registry
@@ -213,18 +214,19 @@ class Scheduler:
         if beside and kind.schema.effects.parallel_safe and not kind.output and self._beside.has_room:
             self._start_beside(step, calls, mapped)
             return
-        context = RunContext(self.share, step.id, traits)
+        context = RunContext(self.share, step.id, traits, [wire[1].numerics for wire in step.wires])
         begun = time.perf_counter()
         run = kind.definition.run
         results: list[Outputs] = []
         try:
-            for call in calls:
-                if isinstance(call, Block):
-                    results.append(call)
-                else:
-                    results.append(normalise(kind, self._called(step, run, context, call)))
-                    if mapped:
-                        self.share.cancel.check()
+            with noting(context.notes):
+                for call in calls:
+                    if isinstance(call, Block):
+                        results.append(call)
+                    else:
+                        results.append(normalise(kind, self._called(step, run, context, call)))
+                        if mapped:
+                            self.share.cancel.check()
         except Cancelled:
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001  # containment: whatever a node raises is its own failure
@@ -275,7 +277,8 @@ class Scheduler:
 
     def _start_beside(self, step: Step, calls: list[Arguments], mapped: bool) -> None:
         """Start a node that runs on the event loop, or on a thread of the pool."""
-        context = RunContext(self.share, step.id, self.cache.traits_of(step.kind.schema.type))
+        given = [wire[1].numerics for wire in step.wires]
+        context = RunContext(self.share, step.id, self.cache.traits_of(step.kind.schema.type), given)
         begun = time.perf_counter()
         run = step.kind.definition.run
 
@@ -299,7 +302,7 @@ class Scheduler:
             return list(await asyncio.gather(*[one(call) for call in calls]))
 
         def one_by_one() -> list[Outputs]:
-            with attending(self.share.cancel.check):
+            with attending(self.share.cancel.check), noting(context.notes):
                 return [c if isinstance(c, Block) else normalise(step.kind, run(context, **c)) for c in calls]
 
         if step.kind.definition.is_async:
@@ -376,6 +379,8 @@ class Scheduler:
                 source.value = None
         self.outcomes.succeed(step, outputs, many, pending.context, pending.seconds)
 
+        notes = pending.context.notes
+        notes.update(together([notes.items(), *(source.numerics for source in pending.targets)]))
 
 def _first(calls: list[Arguments]) -> Mapping[str, Any]:
     return next((call for call in calls if not isinstance(call, Block)), {})

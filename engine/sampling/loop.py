@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 
 from engine.contracts.errors import InvalidRequest
 from engine.families.protocol import BindRequest, Family, LatentSpace
+from engine.graph.numerics import note
 from engine.graph.values import ConditioningEntry, LatentValue, Patch
 from engine.sampling import schedules
 from engine.sampling.flow_space import FlowSpace, Space
@@ -24,6 +25,7 @@ from engine.sampling.patches import differential_strength, patched_space
 from engine.sampling.schedules import Schedule
 from engine.sampling.solvers import Solver, solver_named
 from engine.sampling.state import Constrain, Run, SolverState, unconstrained
+from engine.sampling.step_cache import Settings, StepCache
 
 ANY_SPACE = "any"
 
@@ -67,13 +69,17 @@ class SamplePlan:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A run that is ready to step: `state` is at step `plan.start`, `until` is where it ends."""
+    """A run that is ready to step: `state` is at step `plan.start`, `until` is where it ends.
+
+    `cache` leaves calls of the network out, where a patch asks for that.
+    """
 
     solver: Solver
     run: Run
     state: SolverState
     until: int
     latent: LatentValue
+    cache: StepCache | None = None
 
 
 def whole_schedule(steps: int, denoise: float) -> int:
@@ -111,21 +117,22 @@ def prepare(family: Family, latent: LatentValue, plan: SamplePlan) -> Prepared:
     constrain = _constraint(solver, schedule, clean, noise, latent, _Grey(grey, start, until) if grey else None)
     first = _first(solver, schedule, clean, noise, latent, plan, space, start, empty)
     state = SolverState(start, constrain(first, start) if grey and start < until else first, generators)
-    bound = family.bind(
-        BindRequest(
-            plan.positive, plan.negative, plan.cfg, _shape(clean), latent.inpaint, plan.patches, space,
-            plan.style, plan.middle, plan.cfg_2, latent.inpaint_mask, plan.apart,
-        )
+    request = BindRequest(
+        plan.positive, plan.negative, plan.cfg, _shape(clean), latent.inpaint, plan.patches, space,
+        plan.style, plan.middle, plan.cfg_2, latent.inpaint_mask, plan.apart,
     )  # fmt: skip
-    total = plan.steps
+    bound = family.bind(request)
+    lossy = Settings.of(plan.patches)
+    cache = StepCache(lossy, bound, request) if lossy is not None else None
+    asked, total = (cache or bound).predict, plan.steps
 
     def predict(x: torch.Tensor, timestep: torch.Tensor, step: int) -> torch.Tensor:
         # A list of noise levels may be a part of a run: how much is done is then told by the noise that is left.
         done = step / total if plan.sigmas is None else space.done_at(float(timestep))
-        return bound.predict(x, timestep, done)
+        return asked(x, timestep, done)
 
     run = Run(schedule, predict, space.prediction, space.clip, constrain, timestep_of=space.timestep_of)
-    return Prepared(solver, run, state, until, latent)
+    return Prepared(solver, run, state, until, latent, cache)
 
 
 @torch.no_grad()
@@ -143,11 +150,15 @@ def advance(
     """
     state = prepared.state if state is None else state
     until = prepared.until if until is None else min(until, prepared.until)
-    step, run = prepared.solver.step, prepared.run
+    step, run, cache = prepared.solver.step, prepared.run, prepared.cache
+    if cache is not None:
+        cache.memory = state.reused
     while state.index < until:
         if before_step is not None:
             before_step(state.index)
         state = step(state, run)
+        if cache is not None:
+            state = replace(state, reused=cache.memory)
         if after_step is not None:
             after_step(state)
     return state
@@ -155,6 +166,8 @@ def advance(
 
 def finish(prepared: Prepared, state: SolverState) -> LatentValue:
     """The latent of a finished run, on the CPU, for the wire. Raises InvalidRequest when it holds no numbers."""
+    if prepared.cache is not None:
+        note("step_cache", prepared.cache.told())
     return _checked(prepared, prepared.solver.to_plain(state.latent, prepared.run.schedule, state.index))
 
 

@@ -20,7 +20,7 @@ from engine.sampling.noise_space import NoiseSpace, Prediction, zero_terminal_sn
 # (unconditional x₀, conditional x₀, x₀ so far, latent x₀ + σ·noise, σ, scale) → x₀
 Rule: TypeAlias = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
 
-NETWORK_PATCHES = ("lora", "freeu", "reference_only", "ip_adapter", "merge", "dtype")
+NETWORK_PATCHES = ("lora", "freeu", "reference_only", "ip_adapter", "merge", "dtype", "step_cache")
 DISTILLED_STRIDE = 20  # an LCM knows 50 of its teacher's 1000 timesteps
 
 

@@ -10,6 +10,7 @@ import torch
 
 from engine.sampling.noise_space import Prediction
 from engine.sampling.schedules import Schedule
+from engine.sampling.step_cache import Memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +21,7 @@ class SolverState:
     orders      UniPC's bookkeeping: (order of the last step, orders warmed up)
     generators  one CPU generator for each item, positioned after the noise drawn so far
     denoised    the picture the last step was heading for (x₀), for previews; None before the first
+    reused      what a step cache remembers after the step; None without one
     """
 
     index: int
@@ -28,6 +30,7 @@ class SolverState:
     history: tuple[torch.Tensor, ...] = ()
     orders: tuple[int, int] = (0, 0)
     denoised: torch.Tensor | None = field(default=None)
+    reused: Memory | None = None
 
     def kept(self) -> SolverState:
         """A copy to keep: its generators no longer move when this state is stepped on. Tensors are never written."""

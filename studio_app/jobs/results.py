@@ -9,7 +9,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,9 +151,8 @@ def _numerics(facts: dict[str, Any]) -> NumericsPlan:
     torch = sys.modules.get("torch")
     threads = int(torch.get_num_threads()) if torch else os.cpu_count() or 1
     plan = NumericsPlan(threads=threads)
-    known = {
-        key: facts.pop(key) for key in ("device", "dtype", "attention", "vae_tile", "quantisation") if key in facts
-    }
+    names = {item.name for item in fields(NumericsPlan)} - {"extra"}
+    known = {name: facts.pop(name) for name in names & facts.keys()}
     return replace(plan, **known)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from engine.contracts.node_schema import Effects
 from engine.graph.node import In, NodeContext, node
+from engine.graph.numerics import noted
 from engine.graph.values import Artifact, Image
 from engine.interchange import infotext
 from engine.interchange.generation_settings import settings_of
@@ -16,6 +17,8 @@ from engine.media.images import EXTENSIONS, FORMATS, encode
 from engine.media.pixels import batched
 
 _OUTPUT = Effects(output=True, cacheable=False)
+# What a picture's parameters say of how it was computed, where that shows in its pixels.
+_LOSSY = {"quantisation": "Weights", "step_cache": "Step cache", "sums": "Sums"}
 
 
 @node("image.save", category="Image", title="Save image", effects=_OUTPUT, search=("output", "write", "export"))
@@ -52,12 +55,14 @@ def emit_pictures(
     pictures = batched(image)
     settings = settings_of(ctx.spec, ctx.node_id)
     moment = time_fields()
+    lossy = {_LOSSY[name]: str(value) for name, value in noted().items() if name in _LOSSY}
     for index, picture in enumerate(pictures):
         ctx.check_cancelled()
         height, width = picture.shape[:2]
         mine = settings.item(index)
         if mine.width is None or mine.height is None:
             mine = replace(mine, width=width, height=height)
+        mine = replace(mine, extra={**mine.extra, **lossy})
         parameters = infotext.write(mine)
         fields: dict[str, object] = {
             **moment,

@@ -120,6 +120,25 @@ def cfg_zero_star(ctx: NodeContext, model: Model) -> Model:
     return patched(model, "cfg_zero_star")
 
 
+@node("model.step_cache", category="Model", outputs=("model",), title="Leave out steps (changes the picture)",
+      search=("EasyCache", "LazyCache", "TeaCache", "step cache", "faster"))  # fmt: skip
+def step_cache(
+    ctx: NodeContext,
+    model: Model,
+    threshold: Annotated[float, In(minimum=0.0, maximum=3.0, step=0.01)] = 0.2,
+    start: Annotated[float, In(minimum=0.0, maximum=1.0, step=0.01)] = 0.15,
+    end: Annotated[float, In(minimum=0.0, maximum=1.0, step=0.01)] = 0.95,
+) -> Model:
+    """Ask the model less often: where its answer would be about the last one, that is used. Changes the picture.
+
+    model: the denoiser
+    threshold: how much change may be missed, as a share of the answer; 0 changes nothing, 0.2 is usual
+    start: the share of the run before which nothing is left out
+    end: the share of the run from which on nothing is left out
+    """
+    return replaced(model, "step_cache", threshold=threshold, start=start, end=end)
+
+
 @node("model.freeu", category="Model", outputs=("model",), title="FreeU v2", search=("FreeU_V2",))
 def freeu(
     ctx: NodeContext, model: Model, b1: Factor = 1.3, b2: Factor = 1.4, s1: Factor = 0.9, s2: Factor = 0.2
