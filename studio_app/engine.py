@@ -90,8 +90,9 @@ class Engine:
             lane.close()
 
 
-def session_for(locator: Any, settings: Any, folder: Path | None) -> Any:
-    """The session that the settings ask for. Imports torch: call it on the lane. `folder` keeps what plans learn.
+def session_for(locator: Any, settings: Any, folder: Path | None, texts: Any = None) -> Any:
+    """The session that the settings ask for. Imports torch: call it on the lane. `folder` keeps what plans learn,
+    `texts` (engine.memory.text_cache) prompts that were read.
 
     Raises InvalidRequest when the device that was chosen is not there.
     """
@@ -102,12 +103,16 @@ def session_for(locator: Any, settings: Any, folder: Path | None) -> Any:
     from engine.sampling.session import Session
 
     device = device_for(settings.get("engine.device"))
+    chooser = Chooser(folder, settings.get("engine.quality"))
+    speed = Speed(
+        settings.get("engine.attention"), settings.get("engine.half_sums"), settings.get("engine.compile"),
+        settings.get("engine.fast_cache"),
+    )  # fmt: skip
     if device != "cuda":
-        return Session(locator, device)
+        return Session(locator, device, chooser=chooser, speed=speed, texts=texts)
     budget = round(settings.get("engine.vram_gib") * GIB) or None
     card = Card(device, budget, round(settings.get("engine.leave_gib") * GIB))
-    chooser = Chooser(folder, settings.get("engine.quality"))
-    return Session(locator, device, card=card, chooser=chooser, speed=Speed(compiled=settings.get("engine.compile")))
+    return Session(locator, device, card=card, chooser=chooser, speed=speed, texts=texts)
 
 
 def device_for(choice: str) -> str:

@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.contracts.references import ModelRef
 from engine.graph.values import ModelHandle, Patch, TextEncoderHandle, VAEHandle
+from engine.memory.choice import Chooser
 from engine.memory.device import Card
 from engine.sampling.session import Session
 from tests.families.tiny_parts import EDGE
@@ -53,12 +54,15 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
 
 
 class SimulatedCard(Card):
-    """`limit` bytes; `failing` are the allocations (counted from 0) that fail whatever room there is."""
+    """`limit` bytes; `failing` are the allocations (counted from 0) that fail whatever room there is, and `above` the
+    bytes from which one fails however often it is tried."""
 
-    def __init__(self, limit: int = 1 << 40, failing: Collection[int] = ()) -> None:
+    def __init__(self, limit: int = 1 << 40, failing: Collection[int] = (), above: int = 1 << 40) -> None:
         super().__init__("cpu", limit)
-        self.limit, self.failing = limit, frozenset(failing)
+        self.limit, self.failing, self.above = limit, frozenset(failing), above
+        self.sizes: list[int] = []
         self.now = self.peak = self.allocations = 0
+        self._highest = 0
         self._alive: set[int] = set()
         self._beside = 0
 
@@ -71,16 +75,29 @@ class SimulatedCard(Card):
         if key in self._alive or not size:
             return
         number, self.allocations = self.allocations, self.allocations + 1
-        if number in self.failing or self.now + size > self.limit:
+        self.sizes.append(size)
+        if number in self.failing or size > self.above or self.now + size > self.limit:
             raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {size} bytes (simulated).")
         self._alive.add(key)
         self.now += size
         self.peak = max(self.peak, self.now)
+        self._highest = max(self._highest, self.now)
         weakref.finalize(storage, self._gone, key, size)
 
     def _gone(self, key: int, size: int) -> None:
         self._alive.discard(key)
         self.now -= size
+
+    def watch(self) -> None:
+        self._highest = self.now
+
+    def highest(self) -> int:
+        return self._highest
+
+    def again(self, failing: Collection[int] = (), above: int = 1 << 40) -> None:
+        """Count from 0 anew, with other failures. What is alive stays counted."""
+        self.failing, self.above = frozenset(failing), above
+        self.allocations, self.peak, self.sizes = 0, self.now, []
 
     def beside(self) -> AbstractContextManager[object]:
         return self._aside()
@@ -116,14 +133,20 @@ class Room:
     wants_preview = False
     node_id = "node"
 
-    def __init__(self, folder: Path, family: str, card: Card | None = None, budget: int = 1 << 40) -> None:
+    def __init__(
+        self, folder: Path, family: str, card: Card | None = None, budget: int = 1 << 40,
+        chooser: Chooser | None = None,
+    ) -> None:  # fmt: skip
         self._folder, self._family = folder, family
-        self.session = Session(self, budget_bytes=budget, card=card)
+        self.session = Session(self, budget_bytes=budget, card=card, chooser=chooser)
         self.device = torch.device("cpu")
         self.logs: list[str] = []
 
     def locate(self, ref: ModelRef) -> Path:
-        return self._folder / "loras" / f"{ref.name}.safetensors" if ref.kind == "lora" else self._folder
+        if ref.kind == "controlnet":
+            return self._folder / "nets" / ref.name
+        beside = {"lora": "loras", "upscaler": "upscalers"}.get(ref.kind)
+        return self._folder / beside / f"{ref.name}.safetensors" if beside else self._folder
 
     def names(self, kind: str) -> tuple[str, ...]:
         return ()

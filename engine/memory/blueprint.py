@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.memory.video import SVD_CONFIGS
 from engine.models.fingerprint import read_config
 from engine.models.layouts.configs import config_of, default_variant
 
@@ -23,6 +24,8 @@ class Blueprint:
         own = Path(self.folder) / part / "config.json"
         if self.folder and own.is_file():
             return read_config(own)
+        if self.family == "svd":
+            return dict(SVD_CONFIGS[part])
         return config_of(self.family, self.variant or default_variant(self.family), part)
 
     def has(self, part: str) -> bool:

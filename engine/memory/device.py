@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.memory.footprint import GIB
-from engine.memory.machine import GUARD, Machine, preset
+from engine.memory.here import main_room
+from engine.memory.machine import Machine, real_card
+from engine.memory.request import Kernel
 
 PROBE = 64 << 20  # bytes copied to measure the line
 STAGE = 32 << 20  # bytes of each of the two locked buffers that plain memory crosses by
@@ -30,14 +31,16 @@ class _Stage:
 
 
 class Card:
-    """`budget`: bytes of the card that may be used; None: all that is free when the card is first asked about.
+    """`budget`: bytes of the card that may be used, as far as they are free; None: all that is free. What is free is
+    asked when the card is first asked about, and again for each plan.
 
     `leave`: bytes of it left to other programs.
     """
 
     def __init__(self, device: torch.device | str, budget: int | None = None, leave: int = 0) -> None:
         self.device = torch.device(device)
-        self._budget, self._leave = budget, leave
+        self._chosen, self._leave = budget, leave
+        self._budget = budget if self.device.type != "cuda" else None
         self._streams: tuple[torch.cuda.Stream, ...] | None = None
         self._bandwidth = 0.0
         self._stages: list[_Stage] = []
@@ -53,8 +56,30 @@ class Card:
         """Bytes that may be used, this process's own included."""
         if self._budget is None:
             free, _ = torch.cuda.mem_get_info(self.device)
-            self._budget = free + torch.cuda.memory_reserved(self.device)
+            room = free + torch.cuda.memory_reserved(self.device)
+            self._budget = min(self._chosen, room) if self._chosen else room
         return max(self._budget - self._leave, 0)
+
+    @property
+    def total(self) -> int:
+        """Bytes of the whole card."""
+        if self.device.type == "cuda":
+            return int(torch.cuda.get_device_properties(self.device).total_memory)
+        return self.budget
+
+    def watch(self) -> None:
+        """From here on `highest` counts anew."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def highest(self) -> int:
+        """Bytes that were in use at most since `watch`; 0 where the device does not tell."""
+        return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else 0
+
+    def kernel(self, dtype: torch.dtype) -> Kernel:
+        """How attention runs here in a type: PyTorch's fused kernels know bfloat16 from compute capability 8 on."""
+        old = self.device.type == "cuda" and torch.cuda.get_device_capability(self.device) < (8, 0)
+        return "plain" if old and dtype == torch.bfloat16 else "flash"
 
     @property
     def streams(self) -> tuple[torch.cuda.Stream, ...]:
@@ -140,14 +165,11 @@ class Card:
         return PROBE / best
 
     def machine(self) -> Machine:
-        """What plans are made for. The computing rate is that of a common card of this size."""
-        import psutil
-
-        ram = int(psutil.virtual_memory().available)
-        like = preset(max(self.budget, GIB), ram)
-        return Machine(
-            self.budget, ram, self.bandwidth(), like.disk, like.flops, min(GUARD, self.budget // 8), self.name
-        )
+        """What plans are made for. The computing rate is that of a common card of its size."""
+        if self.device.type == "cuda":
+            self._budget = None  # other programs may have come or gone since the last plan
+        fused = self.kernel(torch.bfloat16) == "flash"
+        return real_card(self.budget, self.total, main_room(), self.name, self.bandwidth(), fused=fused)
 
 
 def _dense(tensor: torch.Tensor) -> bool:

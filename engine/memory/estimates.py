@@ -16,9 +16,11 @@ from engine.memory.request import Request
 
 
 class Estimates:
-    """`path` is the JSON file. Where it can't be read or written each estimate only takes its second again."""
+    """`path` is the JSON file, which keeps the last `MOST`. Where it can't be read or written each estimate only takes
+    its second again."""
 
-    VERSION = 1
+    VERSION = 2
+    MOST = 400
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -35,7 +37,8 @@ class Estimates:
         from engine.memory.estimate import estimate
 
         found = estimate(model, request)
-        self._write({**known, key: found.to_json()})
+        mine = {name: value for name, value in known.items() if name.startswith(f"[{self.VERSION},")}
+        self._write({**dict(list(mine.items())[1 - self.MOST :]), key: found.to_json()})
         return found
 
     def _read(self) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 GIB = 1 << 30
@@ -19,6 +19,7 @@ class Footprint:
     leaves   the two largest layers together
     peak     alive at once beside the weights in one forward, inputs counted
     flops    of one forward
+    beside   of the weights outside, those of ControlNets and their like: they stay on the card, and in sixteen bits
     """
 
     part: str
@@ -29,6 +30,7 @@ class Footprint:
     leaves: int
     peak: int
     flops: float
+    beside: int = 0
 
     @property
     def largest_block(self) -> int:
@@ -49,6 +51,8 @@ class ModelFootprint:
 
     `vae_tiles`: edge of a tile in pixels → the decoder's peak for one such tile. `halves`: how many sides of guidance
     go through the denoiser together, 1 or 2; `apart` is the denoiser's peak for one side and one picture alone.
+    `seen`: what was measured on the card planned for, bytes beside the weights, by "text", "denoise", "apart" (with
+    fewer bits "denoise/8"), "decode" and "decode/512" for a tile; it is no part of what is kept with the estimate.
     """
 
     family: str
@@ -58,6 +62,7 @@ class ModelFootprint:
     halves: int
     apart: int
     sides: int
+    seen: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, role: str) -> tuple[Footprint, ...]:
         return tuple(part for part in self.parts if part.role == role)

@@ -1,4 +1,5 @@
-"""What goes into each family's denoiser for a request, as tensors without memory. Sizes in pixels.
+"""What goes into each family's denoiser for a request, as tensors without memory. Sizes in pixels; of a picture that is
+denoised in windows, those of one window.
 
 Kept apart from the families so that a plan needs neither weights nor prompts; tests/unit/test_memory_estimate.py holds
 both to the same shapes.
@@ -13,18 +14,16 @@ import torch
 
 from engine.contracts.errors import UnknownChoice
 from engine.memory.measure import Inputs, empty
-from engine.memory.request import Request
+from engine.memory.request import FACTOR, Request
 
 Config = Mapping[str, Any]
 
 
 # Tokens that a prompt takes where the family does not fill it up to a fixed length.
 USUAL_TOKENS = {"sd15": 77, "sd2": 77, "sdxl": 77, "sdxl_refiner": 77, "sd3": 333, "flux": 512, "flux2": 512,
-                "qwen_image": 256, "z_image": 256, "chroma": 512}  # fmt: skip
-# Pixels for each latent cell of the denoiser's input, before packing.
-FACTOR = 8
+                "qwen_image": 256, "z_image": 256, "chroma": 512, "svd": 1}  # fmt: skip
 # Families whose two sides go through the network together; the others run them one after the other.
-TOGETHER = frozenset({"sd15", "sd2", "sdxl", "sdxl_refiner", "sd3"})
+TOGETHER = frozenset({"sd15", "sd2", "sdxl", "sdxl_refiner", "sd3", "svd"})
 
 
 def denoiser_inputs(family: str, config: Config, request: Request) -> Inputs:
@@ -34,7 +33,10 @@ def denoiser_inputs(family: str, config: Config, request: Request) -> Inputs:
         raise UnknownChoice("model family", family, _MAKERS)
     batch = request.batch * (2 if request.guidance and family in TOGETHER else 1)
     tokens = request.tokens or USUAL_TOKENS[family]
-    return make(config, batch, request.height // FACTOR, request.width // FACTOR, tokens, request.references)
+    width, height = request.seen
+    if family == "svd":
+        return _svd(config, batch, height // FACTOR, width // FACTOR, tokens, request.frames)
+    return make(config, batch, height // FACTOR, width // FACTOR, tokens, request.references)
 
 
 def _unet(config: Config, batch: int, rows: int, columns: int, tokens: int, references: int) -> Inputs:
@@ -118,7 +120,17 @@ def _z_image(config: Config, batch: int, rows: int, columns: int, tokens: int, r
     }
 
 
+def _svd(config: Config, batch: int, rows: int, columns: int, tokens: int, frames: int) -> Inputs:
+    return {
+        "sample": empty(batch, frames, config["in_channels"], rows, columns),
+        "timestep": empty(batch, dtype=torch.float32),
+        "encoder_hidden_states": empty(batch, tokens, config["cross_attention_dim"]),
+        "added_time_ids": empty(batch, 3),
+    }
+
+
 _MAKERS: Mapping[str, Callable[[Config, int, int, int, int, int], Inputs]] = {
     "sd15": _unet, "sd2": _unet, "sdxl": _unet, "sdxl_refiner": _unet, "sd3": _sd3, "flux": _flux, "flux2": _flux2,
     "chroma": _chroma, "qwen_image": _qwen_image, "z_image": _z_image,
+    "svd": _svd,
 }  # fmt: skip

@@ -26,6 +26,7 @@ class Machine:
     disk        bytes a second from the disk
     flops       sixteen-bit operations a second that real work reaches
     name        what it is, for a person
+    fused       whether attention in bfloat16 has a fused kernel (cards from 2020 on)
     """
 
     vram: int
@@ -35,6 +36,7 @@ class Machine:
     flops: float = 45 * TERA
     guard: int = GUARD
     name: str = ""
+    fused: bool = True
 
     @property
     def usable(self) -> int:
@@ -63,6 +65,20 @@ def preset(vram: int, ram: int) -> Machine:
     """A machine with this much memory (bytes), as fast as the common card nearest in size."""
     size = min(PRESETS, key=lambda gb: (abs(gb * GIB - vram), gb))
     return replace(PRESETS[size], vram=vram, ram=ram, name=f"{vram / GIB:.3g} GiB ({_CARDS[size][0]} speed)")
+
+
+def real_card(budget: int, total: int, ram: int, name: str, bandwidth: float = 0.0, *, fused: bool = True) -> Machine:
+    """A card that is there: `budget` of its `total` bytes may be used. Its speed is that of a common card of its size
+    until something was measured."""
+    like = preset(max(total, GIB), ram)
+    return replace(
+        like, vram=budget, guard=guard_of(budget), name=name, bandwidth=bandwidth or like.bandwidth, fused=fused
+    )
+
+
+def guard_of(budget: int) -> int:
+    """Bytes that are left free of a card."""
+    return min(GUARD, budget // 8)
 
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*$", re.IGNORECASE)

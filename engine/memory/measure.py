@@ -14,7 +14,10 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
+
+from engine.memory.repeats import walked_once
+from engine.memory.request import Kernel
 
 # Lists of blocks in the networks of diffusers and transformers: what streaming moves at a time.
 BLOCK_LISTS = frozenset(
@@ -36,13 +39,15 @@ class Walked:
 
 
 class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves its base untyped
-    """Counts the storages that operations make and that are still alive. `known` are the weights', not counted."""
+    """Counts the storages that operations make and that are still alive, and the computing. `known` are the weights',
+    not counted."""
 
     def __init__(self, known: Iterable[torch.Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._known = {tensor.untyped_storage()._cdata for tensor in known}
         self._alive: set[int] = set()
         self.now = self.peak = 0
+        self.flops = 0.0
 
     def add(self, tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
@@ -64,15 +69,19 @@ class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leave
         for item in out if isinstance(out, (tuple, list)) else (out,):
             if isinstance(item, torch.Tensor):
                 self.add(item)
+        work = flop_registry.get(func._overloadpacket)
+        if work is not None:
+            self.flops += work(*args, **(kwargs or {}), out_val=out)
         return out
 
 
-class _Flash(TorchFunctionMode):
-    """Attention as a fused kernel has it: the answer alone is kept."""
+class _Attention(TorchFunctionMode):
+    """Attention as the kernel has it. "flash": fused, the answer alone is kept. "plain": PyTorch's own mathematics, in
+    float32, with the matrix of tokens by tokens twice (its numbers, and their softmax)."""
 
-    def __init__(self) -> None:
+    def __init__(self, counter: _Alive, kernel: Kernel) -> None:
         super().__init__()
-        self.flops = 0.0
+        self._counter, self._plain = counter, kernel == "plain"
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -80,21 +89,43 @@ class _Flash(TorchFunctionMode):
             return func(*args, **kwargs)
         named = dict(zip(("query", "key", "value"), args, strict=False)) | kwargs
         query, key, value = named["query"], named["key"], named["value"]
+        if self._plain:
+            return _plain(query, key, value)
         *lead, tokens, width = query.shape
         pairs = tokens * key.shape[-2]
         for count in lead:
             pairs *= count
-        self.flops += 2.0 * pairs * (width + value.shape[-1])
+        self._counter.flops += 2.0 * pairs * (width + value.shape[-1])
         return torch.empty(*lead, tokens, value.shape[-1], dtype=query.dtype, device=query.device)
 
 
-def walk(module: torch.nn.Module, run: Callable[[], object]) -> Walked:
-    """One forward of a module on the meta device. `run` makes its inputs and calls it, so that they count too."""
-    tensors = [*module.parameters(), *module.buffers()]
-    alive, flash, flops = _Alive(tensors), _Flash(), FlopCounterMode(display=False)
-    with torch.no_grad(), flops, alive, flash:
+def _plain(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    groups = query.shape[-3] // key.shape[-3]  # heads that share keys
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, -3), value.repeat_interleave(groups, -3)
+    scores = torch.matmul(query.float(), key.float().transpose(-2, -1))
+    weights = torch.softmax(scores, -1)
+    del scores
+    return torch.matmul(weights, value.float()).to(query.dtype)
+
+
+def walk(run: Callable[[], object], *modules: torch.nn.Module, kernel: Kernel = "flash") -> Walked:
+    """One forward of a module on the meta device, or of several one after another. `run` makes their inputs and calls
+    them, so that they count too. Blocks that repeat are walked once (engine.memory.repeats)."""
+    alive = _Alive(tensor for module in modules for tensor in (*module.parameters(), *module.buffers()))
+    blocks = [block for module in modules for _, block in streamed_blocks(module)]
+    with torch.no_grad(), walked_once(blocks, alive), alive, _Attention(alive, kernel):
         run()
-    return Walked(alive.peak, flops.get_total_flops() + flash.flops)
+    return Walked(alive.peak, alive.flops)
+
+
+def in_bfloat16(module: Any) -> Any:
+    """A module of the meta device with numbers of sixteen bits, to be run. diffusers' own `to` would warn."""
+    torch.nn.Module.to(module, device="meta")  # a few networks make numbers on the processor whatever is asked
+    for holder in (*module.parameters(), *module.buffers()):
+        if holder.is_floating_point():
+            holder.data = holder.data.to(torch.bfloat16)
+    return module.eval()
 
 
 def bytes_in(module: torch.nn.Module) -> int:

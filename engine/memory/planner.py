@@ -1,13 +1,15 @@
 """Which way of running a request fits a card, and which of those is the fastest. Torch-free; reads no hardware.
 
 Everything is arithmetic over a `ModelFootprint` and a `Machine` that are given. The ladder and its peaks are those of
-docs/memory.md: W weights, A what is alive beside them (1.1 × measured + ¼ GiB for what kernels reserve), b a block.
+docs/memory.md: W weights, A what is alive beside them (1.1 × walked + ¼ GiB for what kernels reserve; what was measured
+on this card and a twentieth, once it was), b a block.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -27,7 +29,8 @@ RUNGS: dict[Residency, int] = {
     "all": 0, "text_first": 1, "swap": 2, "pinned": 4, "blocks": 5, "leaves": 6, "disk": 7
 }  # fmt: skip
 QUANTISED_RUNG = 3
-TILE_COST = 1.3  # tiles overlap, so some pixels are decoded twice
+STATISTICS_COST = 1.33  # what the statistics of the whole picture cost a decode in tiles (docs/tiles.md)
+SAFETY, SLACK = 1.05, 32 << 20  # what is set aside for a measured peak
 CLOSE = 1.03  # plans whose times are within this are as fast as each other; the simpler one is taken
 
 
@@ -72,8 +75,9 @@ class Plan:
 
     @property
     def keeps_arithmetic(self) -> bool:
-        """Whether the picture is bit for bit that of the whole model on the card."""
-        return self.bits == 16 and not self.vae_tile
+        """Whether the picture is bit for bit that of the whole model on the card. Sides and pictures that go one after
+        the other are multiplied in other shapes, so they equal it to rounding only."""
+        return self.bits == 16 and not self.vae_tile and not self.apart
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -123,9 +127,14 @@ def _all(model: ModelFootprint, request: Request, machine: Machine, quality: Qua
         yield _plan(model, request, machine, bits, residency, tile, apart)
 
 
-def working(peak: int) -> int:
-    """What is set aside for a measured peak."""
-    return round(1.1 * peak) + GIB // 4
+def steps_of(bits: int, *, apart: bool) -> str:
+    """How ModelFootprint.seen calls what steps took that were made this way."""
+    return f"{'apart' if apart else 'denoise'}{f'/{bits}' if bits < 16 else ''}"
+
+
+def working(peak: int, seen: int = 0) -> int:
+    """What is set aside for a walked peak, or for one that was seen on this card."""
+    return round(SAFETY * seen) + SLACK if seen else round(1.1 * peak) + GIB // 4
 
 
 def _plan(
@@ -133,20 +142,23 @@ def _plan(
 ) -> Plan:
     share = SHARE[bits]
     texts, denoiser, vae = model.of("text"), model.denoiser, model.vae
-    decode = working(model.vae_tiles[tile] if tile else vae.peak)
-    act = working(model.apart if apart else denoiser.peak)
+    seen = model.seen.get
+    # A weight of fewer bits is made whole for its product: one layer at a time.
+    whole = denoiser.leaves // 2 if bits < 16 else 0
+    tiled = working(model.vae_tiles[tile] if tile else vae.peak, seen(f"decode/{tile}" if tile else "decode", 0))
+    stepping = seen(steps_of(bits, apart=apart), 0)
+    act = working((model.apart if apart else denoiser.peak) + whole, stepping)
+    words = working(max((t.peak for t in texts), default=0), seen("text", 0))
     # The autoencoder is small and suffers from fewer bits; it keeps its own.
-    heavy = round(denoiser.weights * share)
+    heavy = round((denoiser.weights - denoiser.beside) * share) + denoiser.beside
     text_weights = [round(part.weights * share) for part in texts]
     pinned = 0
     if residency in ("all", "text_first"):
         base = heavy + vae.weights + (sum(text_weights) if residency == "all" else 0)
-        text_peak = (base if residency == "all" else sum(text_weights)) + working(
-            max((t.peak for t in texts), default=0)
-        )
-        peaks = text_peak, base + act, base + decode
+        text_peak = (base if residency == "all" else sum(text_weights)) + words
+        peaks = text_peak, base + act, base + tiled
     else:
-        text_peak = max((_text_peak(part, share, machine) for part in texts), default=0)
+        text_peak = max((_text_peak(part, share, machine, words) for part in texts), default=0)
         if residency == "swap":
             held = heavy
         elif residency == "pinned":
@@ -155,23 +167,24 @@ def _plan(
         elif residency in ("blocks", "disk"):
             held = _streamed(denoiser, share)
         else:
-            held = round(denoiser.leaves * share)
-        peaks = text_peak, held + act, vae.weights + decode
+            held = round(denoiser.leaves * share) + denoiser.beside
+        peaks = text_peak, held + act, vae.weights + tiled
     seconds, step, waits = _seconds(model, request, machine, bits, residency, pinned, tile, apart)
     phases = tuple(Phase(*item) for item in zip(("text", "denoise", "decode"), peaks, seconds, strict=True))
     rung = QUANTISED_RUNG if bits < 16 and residency in ("all", "text_first", "swap") else RUNGS[residency]
-    ram = _ram(model, residency, share, pinned)
+    ram = _ram(model, request, residency, share, pinned)
     return Plan(rung, residency, bits, pinned, tile, apart, phases, ram, step, waits)
 
 
-def _text_peak(part: Footprint, share: float, machine: Machine) -> int:
-    whole = round(part.weights * share) + working(part.peak)
-    return whole if whole <= machine.usable else _streamed(part, share) + working(part.peak)
+def _text_peak(part: Footprint, share: float, machine: Machine, working: int) -> int:
+    """Of a text encoder that is alone on the card: whole, or where it is larger than the card by blocks."""
+    whole = round(part.weights * share) + working
+    return whole if whole <= machine.usable else _streamed(part, share) + working
 
 
 def _streamed(part: Footprint, share: float) -> int:
     """What streaming by blocks holds: all that lies outside them, and two blocks."""
-    return round((part.outside + 2 * part.largest_block) * share)
+    return round((part.outside - part.beside + 2 * part.largest_block) * share) + part.beside
 
 
 def _pinned(part: Footprint, share: float, room: int) -> int:
@@ -186,6 +199,21 @@ def _pinned(part: Footprint, share: float, room: int) -> int:
     return min(count, max(len(part.blocks) - 1, 0))
 
 
+def demand(
+    model: ModelFootprint, request: Request, bits: int, residency: Residency, pinned: int, apart: bool
+) -> tuple[float, float, float]:
+    """Of one step: (operations, bytes that come over the line, those of one forward)."""
+    share, denoiser = SHARE[bits], model.denoiser
+    # Sides that go together are in the walked work already.
+    forwards = (model.sides if request.guidance else 1) / model.halves * request.windows
+    moved = 0.0
+    if residency in ("pinned", "blocks", "leaves", "disk"):
+        rest = denoiser.outside - denoiser.beside if residency in ("leaves", "disk") else 0
+        moved = (sum(denoiser.blocks[pinned:]) + rest) * share
+    passes = forwards * (model.halves * request.batch if apart else 1)
+    return denoiser.flops * forwards * UNDOING[bits], moved * passes, moved
+
+
 def _seconds(
     model: ModelFootprint, request: Request, machine: Machine, bits: int, residency: Residency, pinned: int, tile: int,
     apart: bool,
@@ -197,28 +225,31 @@ def _seconds(
     text = sum(part.flops * sides for part in model.of("text")) / machine.flops
     if residency != "all":
         text += sum(part.weights for part in model.of("text")) * share / line
-    # Sides that go together are in the measured work already.
-    forwards = sides / model.halves
-    compute = denoiser.flops * forwards * UNDOING[bits] / machine.flops
-    passes = forwards * (model.halves * request.batch if apart else 1)
-    moved = 0.0
-    if residency in ("pinned", "blocks", "leaves", "disk"):
-        moved = (sum(denoiser.blocks[pinned:]) + (denoiser.outside if residency in ("leaves", "disk") else 0)) * share
+    operations, carried_bytes, moved = demand(model, request, bits, residency, pinned, apart)
+    compute, carried = operations / machine.flops, carried_bytes / line
     # Leaves are too small to hide behind the work of the one before.
-    carried = moved * passes / line
     step = compute + carried if residency == "leaves" else max(compute, carried)
     denoise = step * request.steps
     if residency in ("swap", "pinned", "blocks"):
         denoise += (denoiser.weights * share - moved) / line
-    decode = model.vae.flops * request.batch / machine.flops * (TILE_COST if tile else 1.0)
+    decode = model.vae.flops * request.batch / machine.flops * (tile_cost(tile) if tile else 1.0)
     if residency not in ("all", "text_first"):
         decode += model.vae.weights / line
     return (text, denoise, decode), step, step > compute * CLOSE
 
 
-def _ram(model: ModelFootprint, residency: Residency, share: float, pinned: int) -> int:
-    """Main memory: the studio itself, and the copies that weights come from again."""
-    own = 3 * GIB
+def tile_cost(tile: int) -> float:
+    """How much more a decode in tiles of `tile` pixels computes: an eighth to each side is seen twice, and the
+    statistics of the whole picture are found first."""
+    return STATISTICS_COST * (tile / (tile - 2 * (tile // 8))) ** 2
+
+
+def _ram(model: ModelFootprint, request: Request, residency: Residency, share: float, pinned: int) -> int:
+    """Main memory: the studio itself, the copies that weights come from again, those that LoRAs change, and the
+    pictures (as numbers, on the way to a file, and once more while tiles are put together)."""
+    own = 3 * GIB + 3 * request.batch * request.frames * request.width * request.height * 3 * 4
+    if request.adapters:  # merged beside the masters, once however many there are
+        own += model.denoiser.weights
     text = sum(part.weights for part in model.of("text")) * share
     denoiser, vae = model.denoiser, model.vae.weights
     if residency == "all":
@@ -241,27 +272,51 @@ class Change:
     plan: Plan
 
 
+# Edges of windows in which a large picture may be denoised, by what the model was trained on.
+WINDOWS = {"sd15": (768, 512), "sd2": (768, 512)}
+USUAL_WINDOWS = (1024, 768)
+SMALLER = (4096, 3072, 2048, 1536, 1280, 1024, 768, 512, 256)  # edges of smaller pictures of the same area
+
+
 def nearest_fit(
-    model: ModelFootprint, request: Request, machine: Machine, quality: Quality, smaller: dict[int, ModelFootprint]
-) -> Change | None:
+    model: ModelFootprint, request: Request, machine: Machine, quality: Quality,
+    footprint_of: Callable[[Request], ModelFootprint],
+) -> Change | None:  # fmt: skip
     """What to change when nothing fits, the smallest change first; None when nothing helps.
 
-    `smaller` gives footprints of the same request at smaller edges, in pixels.
+    One picture at a time leaves the pictures as they are; fewer bits change them a little; windows draw what the model
+    would have drawn otherwise; a smaller picture is another one. `footprint_of` gives the model for another request.
     """
-    for other in QUALITIES[QUALITIES.index(quality) + 1 :]:
-        plan = choose(model, request, machine, other)
-        if plan is not None:
-            return Change(f"Allow {other} weights", request, other, plan)
+    allowed = QUALITIES[QUALITIES.index(quality) :]
+    whole: list[tuple[str, Request]] = [("", request)]
     if request.batch > 1:
-        one = replace(request, batch=1)
-        plan = choose(model, one, machine, quality)
+        whole.append(("Make one picture at a time", replace(request, batch=1)))
+    tries = [(words, asked, other) for other in allowed for words, asked in whole if words or other != quality]
+    one = replace(request, batch=1)
+    if not request.window and request.frames == 1:
+        for edge in WINDOWS.get(model.family, USUAL_WINDOWS):
+            if edge < max(request.width, request.height):
+                cut = replace(one, window=edge, overlap=edge // 4)
+                tries += [(f"Draw it in windows of {edge} (tiled sampler)", cut, other) for other in allowed]
+    for width, height in smaller(request):
+        less = replace(one, width=width, height=height)
+        tries += [(f"Make it {width} × {height}", less, other) for other in allowed]
+    found = {request: model}
+    for words, asked, other in tries:
+        if asked not in found:
+            found[asked] = footprint_of(asked)
+        plan = choose(found[asked], asked, machine, other)
         if plan is not None:
-            return Change("Make one picture at a time", one, quality, plan)
-    for edge, footprint in sorted(smaller.items(), reverse=True):
-        for allowed in QUALITIES[QUALITIES.index(quality) :]:
-            less = replace(request, width=edge, height=edge, batch=1)
-            plan = choose(footprint, less, machine, allowed)
-            if plan is not None:
-                also = "" if allowed == quality else f" and allow {allowed} weights"
-                return Change(f"Make it {edge} × {edge}{also}", less, allowed, plan)
+            said = [words] * bool(words) + [f"allow {other} weights"] * (other != quality)
+            text = " and ".join(said)
+            return Change(f"{text[0].upper()}{text[1:]}", asked, other, plan)
     return None
+
+
+def smaller(request: Request) -> Iterator[tuple[int, int]]:
+    """(width, height) of smaller pictures of the same shape, the largest first."""
+    edge = math.sqrt(request.width * request.height)
+    for other in SMALLER:
+        if other < 0.95 * edge:
+            width, height = (max(64, round(side * other / edge / 64) * 64) for side in (request.width, request.height))
+            yield width, height

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from engine.contracts.errors import InvalidRequest
 from engine.graph.node import In, NodeContext, node
-from engine.graph.values import Latent, LatentValue, Mask
+from engine.graph.values import Latent, LatentValue, Mask, ShapeInfo
 from engine.nodes.latent.empty import CELL
-from engine.nodes.latent.resize import Pixels, scaled
+from engine.nodes.latent.resize import Pixels, same_size, scaled
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +18,17 @@ Index = Annotated[int, In(minimum=0, maximum=4095)]
 Amount = Annotated[int, In(minimum=1, maximum=64)]
 
 
-@node("latent.composite", category="Latent", outputs=("latent",), title="Composite latents", search=("paste",))
+def _as_first(
+    destination: ShapeInfo | None = None, source: ShapeInfo | None = None, a: ShapeInfo | None = None,
+    b: ShapeInfo | None = None, **_: object,
+) -> ShapeInfo | None:  # fmt: skip
+    first, second = destination or a, source or b
+    # A single latent is laid on each of a batch; of other mixtures the size is known when reached.
+    return first if first is not None and second is not None and second.batch in (1, first.batch) else None
+
+
+@node("latent.composite", category="Latent", outputs=("latent",), title="Composite latents", search=("paste",),
+      shapes=_as_first)  # fmt: skip
 def composite(
     ctx: NodeContext, destination: Latent, source: Latent, x: Pixels = 0, y: Pixels = 0, feather: Pixels = 0
 ) -> Latent:
@@ -37,7 +47,8 @@ def composite(
     return replace(destination, samples=_laid(base, layer, top, left, weight), space=_space(destination, source))
 
 
-@node("latent.composite_masked", category="Latent", outputs=("latent",), title="Composite latents by mask")
+@node("latent.composite_masked", category="Latent", outputs=("latent",), title="Composite latents by mask",
+      shapes=_as_first)  # fmt: skip
 def composite_masked(
     ctx: NodeContext,
     destination: Latent,
@@ -74,7 +85,8 @@ def composite_masked(
     return replace(destination, samples=_laid(base, layer, top, left, weight), space=_space(destination, source))
 
 
-@node("latent.blend", category="Latent", outputs=("latent",), title="Blend latents", search=("mix",))
+@node("latent.blend", category="Latent", outputs=("latent",), title="Blend latents", search=("mix",),
+      shapes=_as_first)  # fmt: skip
 def blend(
     ctx: NodeContext, a: Latent, b: Latent, factor: Annotated[float, In(minimum=0.0, maximum=1.0, step=0.01)] = 0.5
 ) -> Latent:
@@ -88,7 +100,8 @@ def blend(
     return replace(a, samples=base * factor + layer * (1 - factor), space=_space(a, b))
 
 
-@node("latent.add", category="Latent", outputs=("latent",), title="Add latents")
+@node("latent.add", category="Latent", outputs=("latent",), title="Add latents",
+      shapes=_as_first)  # fmt: skip
 def add(ctx: NodeContext, a: Latent, b: Latent) -> Latent:
     """The sum of two latents.
 
@@ -99,7 +112,8 @@ def add(ctx: NodeContext, a: Latent, b: Latent) -> Latent:
     return replace(a, samples=base + layer, space=_space(a, b))
 
 
-@node("latent.subtract", category="Latent", outputs=("latent",), title="Subtract latents")
+@node("latent.subtract", category="Latent", outputs=("latent",), title="Subtract latents",
+      shapes=_as_first)  # fmt: skip
 def subtract(ctx: NodeContext, a: Latent, b: Latent) -> Latent:
     """The difference of two latents.
 
@@ -110,7 +124,8 @@ def subtract(ctx: NodeContext, a: Latent, b: Latent) -> Latent:
     return replace(a, samples=base - layer, space=_space(a, b))
 
 
-@node("latent.multiply", category="Latent", outputs=("latent",), title="Multiply latent", search=("strength",))
+@node("latent.multiply", category="Latent", outputs=("latent",), title="Multiply latent", search=("strength",),
+      shapes=same_size)  # fmt: skip
 def multiply(
     ctx: NodeContext, latent: Latent, multiplier: Annotated[float, In(minimum=-10.0, maximum=10.0, step=0.01)] = 1.0
 ) -> Latent:
@@ -122,7 +137,8 @@ def multiply(
     return replace(latent, samples=latent.samples * multiplier)
 
 
-@node("latent.interpolate", category="Latent", outputs=("latent",), title="Interpolate latents")
+@node("latent.interpolate", category="Latent", outputs=("latent",), title="Interpolate latents",
+      shapes=_as_first)  # fmt: skip
 def interpolate(
     ctx: NodeContext, a: Latent, b: Latent, ratio: Annotated[float, In(minimum=0.0, maximum=1.0, step=0.01)] = 1.0
 ) -> Latent:
@@ -191,7 +207,8 @@ def from_batch(ctx: NodeContext, latent: Latent, index: Index = 0, length: Amoun
     return replace(latent, samples=latent.samples[chosen].clone(), noise_mask=mask, indices=indices[chosen])
 
 
-@node("latent.noise", category="Latent", outputs=("latent",), title="Add noise to latent", search=("inject noise",))
+@node("latent.noise", category="Latent", outputs=("latent",), title="Add noise to latent", search=("inject noise",),
+      shapes=same_size)  # fmt: skip
 def noise(
     ctx: NodeContext,
     latent: Latent,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from engine.contracts.errors import InvalidRequest
 from engine.graph.node import In, NodeContext, node
-from engine.graph.values import Latent, LatentValue
+from engine.graph.values import Latent, LatentValue, ShapeInfo
 from engine.nodes.latent.empty import CELL
 
 if TYPE_CHECKING:
@@ -20,7 +20,29 @@ Method = Annotated[str, In(choices=METHODS)]
 Pixels = Annotated[int, In(minimum=0, maximum=16384, step=8)]
 
 
-@node("latent.scale", category="Latent", outputs=("latent",), title="Scale latent", search=("LatentUpscale", "hires"))
+def _to_size(latent: ShapeInfo | None, width: int | None, height: int | None, **_: object) -> ShapeInfo | None:
+    if latent is None or width is None or height is None or not (width or height):
+        return latent if width == height == 0 else None
+    rows, columns = latent.height // CELL, latent.width // CELL
+    new_columns = width // CELL if width else max(1, round(columns * (height // CELL) / rows))
+    new_rows = height // CELL if height else max(1, round(rows * (width // CELL) / columns))
+    return replace(latent, width=max(1, new_columns) * CELL, height=max(1, new_rows) * CELL)
+
+
+def _by_factor(latent: ShapeInfo | None, factor: float | None, **_: object) -> ShapeInfo | None:
+    if latent is None or factor is None:
+        return None
+    width, height = (max(1, round(edge // CELL * factor)) * CELL for edge in (latent.width, latent.height))
+    return replace(latent, width=width, height=height)
+
+
+def same_size(latent: ShapeInfo | None, **_: object) -> ShapeInfo | None:
+    """For nodes that leave the size as it is."""
+    return latent
+
+
+@node("latent.scale", category="Latent", outputs=("latent",), title="Scale latent", search=("LatentUpscale", "hires"),
+      shapes=_to_size)  # fmt: skip
 def scale(
     ctx: NodeContext,
     latent: Latent,
@@ -48,7 +70,8 @@ def scale(
     return scaled(source, max(1, new_rows), max(1, new_columns), method)
 
 
-@node("latent.scale_by", category="Latent", outputs=("latent",), title="Scale latent by", search=("LatentUpscaleBy",))
+@node("latent.scale_by", category="Latent", outputs=("latent",), title="Scale latent by", search=("LatentUpscaleBy",),
+      shapes=_by_factor)  # fmt: skip
 def scale_by(
     ctx: NodeContext,
     latent: Latent,
@@ -83,7 +106,8 @@ def crop(
     return changed(latent, lambda t: t[..., top : top + new_rows, left : left + new_columns].clone())
 
 
-@node("latent.flip", category="Latent", outputs=("latent",), title="Mirror latent", search=("LatentFlip",))
+@node("latent.flip", category="Latent", outputs=("latent",), title="Mirror latent", search=("LatentFlip",),
+      shapes=same_size)  # fmt: skip
 def flip(
     ctx: NodeContext,
     latent: Latent,

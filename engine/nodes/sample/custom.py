@@ -17,9 +17,15 @@ from engine.graph.values import (
     NoiseValue,
     Sampler,
     SamplerValue,
+    ShapeInfo,
     Sigmas,
 )
 from engine.nodes.sample.k_sampler import Cfg, SamplerName, Seed, run_plan
+
+
+def _same(latent: ShapeInfo | None, **_: object) -> dict[str, ShapeInfo | None]:
+    return {"latent": latent, "denoised": latent}
+
 
 Scale = Annotated[float, In(minimum=0.0, maximum=100.0, step=0.01)]
 
@@ -125,6 +131,7 @@ def dual_cfg_guider(
     title="Sampler by noise levels",
     effects=Effects(parallel_safe=False, dear=True),
     search=("SamplerCustom",),
+    shapes=_same,
 )
 def custom(
     ctx: NodeContext,
@@ -161,6 +168,7 @@ def custom(
     title="Sampler from parts",
     effects=Effects(parallel_safe=False, dear=True),
     search=("SamplerCustomAdvanced",),
+    shapes=_same,
 )
 def custom_advanced(
     ctx: NodeContext, noise: Noise, guider: Guider, sampler: Sampler, sigmas: Sigmas, latent: Latent
