@@ -234,12 +234,13 @@ class Application:
         from engine.graph.registry import Registry
         from engine.graph.services import Services
         from engine.worker.in_process import EngineLane
+        from studio_app.results_cache import open_texts
 
         choice: str = self.settings.get("engine.device")
         locator, blobs = Locator(self.models), self._store.blobs
 
         def session() -> Any:  # on the lane, at the first node that needs a model
-            return session_for(locator, self.settings, self.paths.cache)
+            return session_for(locator, self.settings, self.paths.cache, open_texts(self.settings, self._kept_folder()))
 
         def services() -> Services:
             return Services(blobs=blobs, models=locator, session=session, device=choice)
@@ -254,11 +255,14 @@ class Application:
         self.engine.attach(lane)
 
     def result_cache(self) -> ValueCache:
-        """The engine's kept results, as it finds them at a start. A library that is thrown away keeps none on disk."""
+        """The engine's kept results, as it finds them at a start."""
         from studio_app.results_cache import open_cache
 
-        folder = self.paths.cache / "results" if self._keeps else None
-        return open_cache(self.settings.get("engine.cache_mib") * 2**20, folder, self.settings.get("engine.device"))
+        return open_cache(self.settings, self._kept_folder())
+
+    def _kept_folder(self) -> Path | None:
+        """Where results and read prompts are kept on disk. A library that is thrown away keeps none."""
+        return self.paths.cache / "results" if self._keeps else None
 
     def _warm_up(self, services: Services) -> None:
         """Load the model that the next picture will most likely ask for."""

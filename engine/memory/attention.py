@@ -61,6 +61,11 @@ def installed() -> tuple[str, ...]:
     return tuple(name for name in KERNELS if is_installed(name))
 
 
+def lacking() -> dict[str, str]:
+    """The kernels that can't be asked for on this machine, and why."""
+    return {name: "it is not installed" for name in KERNELS if not is_installed(name)}
+
+
 def usable(name: str, device: str) -> tuple[Attention, str]:
     """(the kernel that will be used, "" or one sentence why it is another than was asked for). `device` "cuda", …"""
     kernel = KERNELS.get(name)

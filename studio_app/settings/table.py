@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from engine.contracts.codec import describe
 from engine.contracts.errors import InvalidRequest, UnknownChoice
+from engine.memory.attention import KERNELS, lacking
 
 Kind = Literal["bool", "int", "float", "text", "choice", "path", "json"]
 
@@ -18,6 +20,8 @@ class Setting:
 
     minimum, maximum  for int and float        choices  (value, label) for choice
     presets           (value, label): usual values of a float, offered beside the number
+    lacking           gives choices that can't be had on this machine, and why
+    page              the group it stands in, where that is not the key's own
     An empty path means "the usual place", which `help` names.
     """
 
@@ -32,10 +36,12 @@ class Setting:
     presets: tuple[tuple[float, str], ...] = ()
     hidden: bool = False
     restart: bool = False
+    lacking: Callable[[], Mapping[str, str]] | None = None
+    page: str = ""
 
     @property
     def group(self) -> str:
-        return self.key.partition(".")[0]
+        return self.page or self.key.partition(".")[0]
 
     def check(self, value: Any) -> Any:
         """The value in its proper type. Raises InvalidRequest or UnknownChoice with one sentence."""
@@ -43,6 +49,10 @@ class Setting:
             known = [choice for choice, _ in self.choices]
             if value not in known:
                 raise UnknownChoice("choice", str(value), known, where=self._where())
+            why = (self.lacking() if self.lacking is not None else {}).get(value)
+            if why:
+                raise InvalidRequest(f"“{dict(self.choices)[value]}” can't be used: {why}", where=self._where(),
+                                     fix="Install it, or choose another")  # fmt: skip
             return value
         if self.kind == "json":
             return _checked_json(value, self.key)
@@ -72,6 +82,8 @@ GROUPS: tuple[tuple[str, str], ...] = (
     ("create", "Create"),
     ("generation", "Pictures"),
     ("engine", "Engine"),
+    ("memory", "Memory"),
+    ("speed", "Speed"),
     ("models", "Models"),
     ("nodes", "Nodes"),
     ("network", "Network"),
@@ -83,6 +95,12 @@ CARD_SIZES: tuple[tuple[float, str], ...] = (
 LEFT_FREE: tuple[tuple[float, str], ...] = (
     (0.0, "Nothing"), (0.5, "A desktop, 0.5 GB"), (1.0, "A browser, 1 GB"), (2.0, "A game or a video editor, 2 GB"),
 )  # fmt: skip
+
+ATTENTION = {
+    "auto": "Automatic", "native": "PyTorch’s choice", "flash": "FlashAttention",
+    "efficient": "PyTorch’s memory-efficient kernel", "math": "Plain arithmetic (slow, for comparison)",
+    "sage": "SageAttention (eight bits: changes the picture)", "xformers": "xFormers",
+}  # fmt: skip
 
 TABLE: tuple[Setting, ...] = (
     Setting(
@@ -132,26 +150,47 @@ TABLE: tuple[Setting, ...] = (
             "Where pictures are made. “Automatic” takes the best there is.",
             choices=(("auto", "Automatic"), ("cpu", "Processor"), ("cuda", "NVIDIA or AMD card"), ("mps", "Apple GPU")),
             restart=True),
+    Setting("engine.warm_up", "bool", True, "Get ready at start",
+            "Loads the engine in the background after the window shows, so that the first picture starts sooner."),
     Setting("engine.vram_gib", "float", 0.0, "Memory of the card to use (GiB)",
             "0 uses what is free when the studio starts. Plans are made for this much.",
-            minimum=0.0, maximum=1024.0, restart=True, presets=CARD_SIZES),
+            minimum=0.0, maximum=1024.0, restart=True, presets=CARD_SIZES, page="memory"),
     Setting("engine.leave_gib", "float", 0.0, "Leave to other programs (GiB)",
-            "So much of the card is left free for them.", minimum=0.0, maximum=1024.0, restart=True, presets=LEFT_FREE),
+            "So much of the card is left free for them.", minimum=0.0, maximum=1024.0, restart=True, presets=LEFT_FREE,
+            page="memory"),
     Setting("engine.quality", "choice", "exact", "Weights",
             "How far a plan may go to fit or to be faster. Exact weights give the very picture; eight bits need half "
             "the memory and change it a little, four bits about a quarter and change it more.",
             choices=(("exact", "Exact, always"), ("8-bit", "Eight bits where that helps"),
                      ("4-bit", "Four bits where that helps")),
-            restart=True),
+            restart=True, page="memory"),
+    Setting("engine.cache_mib", "int", 1024, "Cache of intermediate results (MiB)",
+            "Memory for values that a later run can re-use.", minimum=0, maximum=262_144, restart=True, page="memory"),
+    Setting("engine.disk_cache_mib", "int", 2048, "Cache of results on the disk (MiB)",
+            "What took long to make is kept there, so that a later start need not make it again. 0 keeps nothing.",
+            minimum=0, maximum=4_194_304, restart=True, page="memory"),
+    Setting("engine.text_cache_mib", "int", 256, "Cache of read prompts (MiB)",
+            "A prompt that was read before needs no text encoder, which is then not even loaded: bit for bit the same. "
+            "So much is kept in memory, and as much on the disk, under a hash. 0 reads each prompt anew.",
+            minimum=0, maximum=262_144, restart=True, page="memory"),
+    Setting("engine.unsaved_mib", "int", 512, "Memory for unsaved pictures (MiB)",
+            "How much may be held in memory while pictures can't be written.", minimum=16, maximum=65_536,
+            page="memory"),
+    Setting("engine.attention", "choice", "auto", "Attention",
+            "Which kernel computes attention, the largest part of the work. All but one give the same picture to "
+            "rounding; SageAttention computes in eight bits and changes it a little.",
+            choices=tuple((name, ATTENTION[name]) for name in KERNELS), restart=True, page="speed", lacking=lacking),
+    Setting("engine.half_sums", "choice", "fast", "Half-precision sums",
+            "GeForce cards multiply twice as fast when sums keep sixteen bits instead of thirty-two. That changes "
+            "pictures of Stable Diffusion 1, 2 and XL a little; the record says so.",
+            choices=(("fast", "With Go fast"), ("always", "Always"), ("never", "Never")), restart=True, page="speed"),
     Setting("engine.compile", "bool", False, "Compile models",
             "Makes steps on a card faster; the first picture of each size takes ten seconds to two minutes longer.",
-            restart=True),
-    Setting("engine.warm_up", "bool", True, "Get ready at start",
-            "Loads the engine in the background after the window shows, so that the first picture starts sooner."),
-    Setting("engine.cache_mib", "int", 1024, "Cache of intermediate results (MiB)",
-            "Memory for values that a later run can re-use.", minimum=0, maximum=262_144, restart=True),
-    Setting("engine.unsaved_mib", "int", 512, "Memory for unsaved pictures (MiB)",
-            "How much may be held in memory while pictures can't be written.", minimum=16, maximum=65_536),
+            restart=True, page="speed"),
+    Setting("engine.fast_cache", "bool", False, "Go fast leaves out steps",
+            "A picture made with Go fast asks the model less often, where its answer would be about the last one. It "
+            "changes the picture: usually little, sometimes in details.",
+            restart=True, page="speed"),
     Setting("models.folders", "json", [], "Model folders",
             "A list of more folders that are searched for models, beside “models” in the studio's data folder."),
     Setting("models.largest_download_gib", "float", 64.0, "Largest download (GiB)",
