@@ -4,7 +4,8 @@ A `tessera.json` (all fields optional):
 
     {"format": "tessera.model", "version": 1, "name": "…", "notice": "one line shown to the person",
      "licence": "…", "url": "…",
-     "defaults": {"width": 128, "height": 128, "steps": 25, "cfg": 4.0, "sampler": "ddim", "scheduler": "normal"},
+     "defaults": {"width": 128, "height": 128, "steps": 25, "cfg": 4.0, "sampler": "ddim", "scheduler": "normal",
+                  "redraw_strength": 0.04, "redraw_reach": 1.0, "redraw_prompt": false},
      "vocabulary": ["red", "circle", …], "styles_supported": ["…"]}
 
 `defaults` may name a "preset" instead of, or beside, single values: "lcm", "turbo", "lightning" or "hyper", for models
@@ -26,7 +27,13 @@ from engine.sampling.names import SAMPLERS, SCHEDULES
 
 @dataclass(frozen=True)
 class FamilyDefaults:
-    """Sizes in pixels. `multiple` is what width and height must be a whole number of times."""
+    """Sizes in pixels. `multiple` is what width and height must be a whole number of times.
+
+    How enlarged pictures are redrawn (engine/recipes/enlarge.py):
+    redraw_reach     how many times its own area it redraws well in one go
+    redraw_strength  how much is redrawn, None for the usual
+    redraw_prompt    whether it is told the prompt again
+    """
 
     width: int
     height: int
@@ -38,6 +45,9 @@ class FamilyDefaults:
     minimum: int = 64
     maximum: int = 8192
     supports_negative: bool = True
+    redraw_reach: float = 2.25
+    redraw_strength: float | None = None
+    redraw_prompt: bool = True
 
     def rounded(self, width: int, height: int) -> tuple[int, int]:
         """The nearest allowed size to width × height."""
@@ -52,11 +62,10 @@ def _round(edge: int, limits: FamilyDefaults) -> int:
 
 FAMILIES: Mapping[str, FamilyDefaults] = MappingProxyType(
     {
-        "sd15": FamilyDefaults(
-            width=512, height=512, steps=25, cfg=7.0, sampler="dpmpp_2m", scheduler="karras", multiple=8
-        ),
+        # Twice as wide is what everyone redraws with it in one go.
+        "sd15": FamilyDefaults(512, 512, steps=25, cfg=7.0, sampler="dpmpp_2m", scheduler="karras", redraw_reach=4.0),
         # The 768 model; the base model's folder says 512 itself.
-        "sd2": FamilyDefaults(768, 768, steps=25, cfg=7.0, sampler="dpmpp_2m", scheduler="karras", multiple=8),
+        "sd2": FamilyDefaults(768, 768, steps=25, cfg=7.0, sampler="dpmpp_2m", scheduler="karras", redraw_reach=4.0),
         "sdxl": FamilyDefaults(1024, 1024, steps=25, cfg=6.0, sampler="dpmpp_2m", scheduler="karras", multiple=8),
         "sdxl_refiner": FamilyDefaults(1024, 1024, steps=25, cfg=6.0, sampler="euler", scheduler="normal", multiple=8),
         # Its positions end at 192 tokens of 16 pixels.
@@ -158,8 +167,11 @@ def with_overrides(defaults: FamilyDefaults, overrides: Mapping[str, Any], where
             value = overrides[key]
             if not check(value):
                 raise InvalidDocument(f"“{key}” can't be {describe(value)}", where=clip(where))
-            changed[key] = float(value) if key == "cfg" else value
+            changed[key] = float(value) if key in _FRACTIONS else value
     return replace(defaults, **changed)
+
+
+_FRACTIONS = frozenset({"cfg", "redraw_reach", "redraw_strength"})
 
 
 def _whole(low: int, high: int) -> Callable[[Any], bool]:
@@ -181,5 +193,8 @@ _OVERRIDES: Mapping[str, Callable[[Any], bool]] = MappingProxyType(
         "cfg": _number(0.0, 100.0),
         "sampler": lambda value: value in SAMPLERS,
         "scheduler": lambda value: value in SCHEDULES,
+        "redraw_reach": _number(1.0, 64.0),
+        "redraw_strength": _number(0.0, 1.0),
+        "redraw_prompt": lambda value: isinstance(value, bool),
     }
 )

@@ -15,7 +15,8 @@ from engine.contracts.workflow import InputValue, Link, Node, Workflow
 from engine.interchange.comfyui.builder import NodeBuilder
 from engine.interchange.comfyui.report import Imported, ImportReport, ModelHint
 from engine.interchange.generation_settings import GenerationSettings
-from engine.recipes.build import MAX_SEED, build
+from engine.recipes.build import build
+from engine.recipes.checks import MAX_SEED
 from engine.recipes.recommended import Recommended
 from engine.recipes.request import ImageRequest
 from engine.sampling.names import SAMPLERS, SCHEDULERS

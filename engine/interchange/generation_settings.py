@@ -50,7 +50,7 @@ def settings_of(spec: JobSpec, target: str = "") -> GenerationSettings:
     Total: a graph without a sampler gives empty settings. Bindings are laid over; of a sweep the first value counts.
     """
     graph = _Graph(spec)
-    sampler = graph.above(target, _is_sampler) if target else None
+    sampler = graph.above(target, _is_sampler) or graph.above(target, _is_tiled) if target else None
     sampler = sampler or (None if target else next((n for n in graph.nodes.values() if _is_sampler(n)), None))
     if sampler is None:
         return GenerationSettings()
@@ -75,6 +75,11 @@ def settings_of(spec: JobSpec, target: str = "") -> GenerationSettings:
         denoise=denoise if denoise is not None and denoise < 1.0 else None,
         clip_skip=_whole(graph.literal(skip, "skip")) or 0 if skip else 0,
     )
+
+
+def _is_tiled(node: Node) -> bool:
+    """Makes larger what another sampler made, as a rule: that one says more."""
+    return node.type == "sample.tiled"
 
 
 def _is_sampler(node: Node) -> bool:

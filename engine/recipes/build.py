@@ -10,25 +10,22 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from engine.contracts.errors import InvalidDocument, InvalidRequest, UnknownChoice
+from engine.contracts.errors import InvalidDocument, InvalidRequest
 from engine.contracts.job_spec import AllowedLoss, Binding, JobSpec, Sweep
-from engine.contracts.workflow import BlobRef, FormField, InputValue, Link, Node, Workflow
+from engine.contracts.workflow import BlobRef, InputValue, Link, Workflow
 from engine.prompts import schedule
 from engine.prompts.styles import merge_style
 from engine.prompts.tags import lora_of, take_tags
 from engine.prompts.wildcards import has_choices
-from engine.recipes.margins import SIDES, Margins, check_margins
+from engine.recipes.checks import MAX_SEED, check_request
+from engine.recipes.drawing import Graph, form_of
+from engine.recipes.enlarge import Sizes, filled, sizes_of
+from engine.recipes.larger import Before, add_enlarging
+from engine.recipes.margins import Margins
 from engine.recipes.recommended import Recommended
 from engine.recipes.request import ImageRequest
-from engine.recipes.shapes import check_size
-from engine.sampling.names import SAMPLERS, SCHEDULERS
 
-MAX_PROMPT_WORDS = 1000
-MAX_PROMPT_CHARACTERS = 20_000
-MAX_COUNT = 64
 BATCH_LIMIT = 8  # pictures made in one pass; more run one after the other with the seeds counting on
-MAX_SEED = 2**64 - 1
-FILE_FORMATS = ("png", "webp", "jpeg")
 RECIPE = "recipe"
 
 
@@ -51,6 +48,7 @@ class _Resolved:
     cfg: float
     sampler: str
     scheduler: str
+    sizes: Sizes | None = None  # where the picture is enlarged
 
 
 def build(request: ImageRequest, model: Recommended, style: StyleText | None = None) -> JobSpec:
@@ -75,8 +73,8 @@ def request_of(spec: JobSpec) -> ImageRequest | None:
     if not all(isinstance(text, str) for text in texts):
         return None
     try:
-        resolved = _closed(request)
-    except InvalidRequest:
+        resolved = _closed(request, None if note.get("sizes") is None else Sizes.from_json(note.get("sizes")))
+    except (InvalidRequest, InvalidDocument):
         return None
     style = StyleText(*texts)
     rebuilt = _assemble(resolved, note.get("inpainting") is True, style)
@@ -94,58 +92,13 @@ def _request_of_run(request: ImageRequest, style: StyleText, whole: JobSpec, spe
         run = dict(zip(swept, values, strict=True))
         if run == dict(spec.bindings):
             count = run.get("latent.batch_size", min(request.count, _pass_limit(request, style)))
-            return replace(request, seed=run["sampler.seed"], count=count)
+            return replace(request, seed=run.get("sampler.seed", run.get("second.seed")), count=count)
     return None
-
-
-def check_request(request: ImageRequest, model: Recommended) -> None:
-    """Raises InvalidRequest or UnknownChoice for the first setting a model can't take."""
-    _check_prompt(request.prompt, "prompt", required=True)
-    _check_prompt(request.negative, "negative prompt", required=False)
-    _check_number("number of steps", request.steps, 1, 150)
-    _check_number("guidance (cfg)", request.cfg, 1, 30)
-    _check_number("strength", request.strength, 0, 1)
-    _check_number("number of pictures", request.count, 1, MAX_COUNT)
-    _check_number("seed", request.seed, 0, MAX_SEED)
-    _check_number("mask feather", request.mask_feather, 0, 256)
-    _check_number("CLIP skip", request.clip_skip, 0, 11)
-    if request.sampler is not None and request.sampler not in SAMPLERS:
-        raise UnknownChoice("sampler", request.sampler, SAMPLERS)
-    if request.scheduler is not None and request.scheduler not in SCHEDULERS:
-        raise UnknownChoice("scheduler", request.scheduler, SCHEDULERS)
-    if request.file_format not in FILE_FORMATS:
-        raise UnknownChoice("file format", request.file_format, FILE_FORMATS)
-    if request.mask is not None and request.init is None:
-        raise InvalidRequest(
-            "a mask needs a picture to work on", fix="Give the picture whose masked part should be redrawn"
-        )
-    width = model.width if request.width is None else request.width
-    height = model.height if request.height is None else request.height
-    if request.margins:
-        _check_outpainting(request, (width, height), model.maximum)
-    else:
-        check_size(width, height, model.multiple, model.minimum, model.maximum)
-
-
-def _check_outpainting(request: ImageRequest, size: tuple[int, int], maximum: int) -> None:
-    check_margins(request.margins)
-    if request.init is None:
-        raise InvalidRequest("there is no picture to extend", where="outpainting", fix="Give the picture to start from")
-    if request.mask is not None:
-        raise InvalidRequest(
-            "a picture is either extended or redrawn under a mask", where="outpainting", fix="Take one of them away"
-        )
-    width, height = request.margins.around(size)
-    if max(width, height) > maximum:
-        raise InvalidRequest(
-            f"the extended picture would be {width}×{height} pixels", where="outpainting",
-            fix=f"This model makes at most {maximum} a side; extend it by less, or choose a smaller size",
-        )  # fmt: skip
 
 
 def _resolve(request: ImageRequest, model: Recommended) -> _Resolved:
     check_request(request, model)
-    filled = replace(
+    settled = replace(
         request,
         width=model.width if request.width is None else request.width,
         height=model.height if request.height is None else request.height,
@@ -154,20 +107,30 @@ def _resolve(request: ImageRequest, model: Recommended) -> _Resolved:
         sampler=request.sampler or model.sampler,
         scheduler=request.scheduler or model.scheduler,
     )
-    return _closed(filled)
+    if not request.enlarge:
+        return _closed(settled)
+    enlarge = settled.enlarge
+    alone = enlarge.as_is and not enlarge.redraws  # nothing is drawn, so that every picture would be the same
+    settled = replace(
+        settled, enlarge=filled(enlarge, settled.steps or model.steps, model), count=1 if alone else settled.count
+    )
+    size = settled.margins.around((settled.width or model.width, settled.height or model.height))
+    return _closed(settled, sizes_of(enlarge, size, model, drawn=settled.init is None))
 
 
-def _closed(filled: ImageRequest) -> _Resolved:
+def _closed(settled: ImageRequest, sizes: Sizes | None = None) -> _Resolved:
     """A request with nothing open. Raises InvalidRequest when something is."""
-    f = filled
+    f = settled
     if f.width is None or f.height is None or f.steps is None or f.cfg is None or not f.sampler or not f.scheduler:
         raise InvalidRequest("the request leaves a setting open")
-    return _Resolved(filled, f.width, f.height, f.steps, f.cfg, f.sampler, f.scheduler)
+    if f.enlarge and (sizes is None or (f.enlarge.redraws and None in (f.enlarge.strength, f.enlarge.steps))):
+        raise InvalidRequest("the request leaves open how it is enlarged")
+    return _Resolved(f, f.width, f.height, f.steps, f.cfg, f.sampler, f.scheduler, sizes if f.enlarge else None)
 
 
 def _assemble(resolved: _Resolved, inpainting: bool, style: StyleText) -> JobSpec:
-    request = resolved.request
-    graph = _Graph()
+    request, sizes = resolved.request, resolved.sizes
+    graph = Graph()
     graph.add("checkpoint", "load.checkpoint", "Load checkpoint", checkpoint=request.model)
     model, clip = Link("checkpoint", "model"), Link("checkpoint", "clip")
     prompt = merge_style(request.prompt, style.prompt)
@@ -179,24 +142,56 @@ def _assemble(resolved: _Resolved, inpainting: bool, style: StyleText) -> JobSpe
     if request.clip_skip:
         graph.add("clip_skip", "condition.clip_skip", "CLIP skip", clip=clip, skip=request.clip_skip)
         clip = Link("clip_skip", "clip")
-    starts, sizes = _batches(request, _pass_limit(request, style))
+    starts, counts = _batches(request, _pass_limit(request, style))
     bindings: dict[str, Binding] = {}
-    for node_id, title, text in (
-        ("prompt", "Prompt", prompt),
-        ("negative", "Negative prompt", merge_style(request.negative, style.negative)),
-    ):
-        chooser = _add_prompt(graph, node_id, title, text, clip, resolved, starts[0])
-        if chooser and len(starts) > 1:
-            bindings[f"{chooser}.seed"] = Sweep(starts)
+    drawn = not (sizes and request.enlarge.as_is)
+    if drawn or request.enlarge.prompt:
+        for node_id, title, text in (
+            ("prompt", "Prompt", prompt),
+            ("negative", "Negative prompt", merge_style(request.negative, style.negative)),
+        ):
+            chooser = _add_prompt(graph, node_id, title, text, clip, resolved, starts[0])
+            if chooser and len(starts) > 1:
+                bindings[f"{chooser}.seed"] = Sweep(starts)
+    result = (
+        _add_drawing(graph, resolved, inpainting, model, starts[0], counts) if drawn else _add_as_it_is(graph, request)
+    )
+    if drawn and request.init is None and len(set(counts)) > 1:
+        bindings["latent.batch_size"] = Sweep(counts)
+    if sizes:
+        before = Before(
+            result, model, clip, starts[0], resolved.cfg, resolved.sampler, resolved.scheduler,
+            guide=Link("sampler", "latent") if drawn and result.node == "decode" else None,
+        )  # fmt: skip
+        result = add_enlarging(graph, request.enlarge, sizes, before)
+    if len(starts) > 1:
+        bindings |= {f"{node.id}.seed": Sweep(starts) for node in graph.nodes if node.id in ("sampler", "second")}
+    graph.add("save", "image.save", "Save", image=result, file_format=request.file_format)
+    note: dict[str, Any] = {"request": request.to_json()}
+    if style.prompt or style.negative:
+        note |= {"style_prompt": style.prompt, "style_negative": style.negative}
+    if inpainting:
+        note["inpainting"] = True
+    if sizes:
+        note["sizes"] = sizes.to_json()
+    workflow = Workflow(name="Picture", nodes=graph.placed(), form=form_of(graph), extra={RECIPE: note})
+    loss: AllowedLoss = "quantised" if request.fast else "none"
+    return JobSpec(workflow=workflow, bindings=bindings, allowed_loss=loss, title=title_of(request.prompt))
+
+
+def _add_drawing(
+    graph: Graph, resolved: _Resolved, inpainting: bool, model: Link, seed: InputValue, counts: tuple[InputValue, ...]
+) -> Link:
+    """The run that draws the picture; where it comes out."""
+    request, sizes = resolved.request, resolved.sizes
     positive, negative = Link("prompt", "conditioning"), Link("negative", "conditioning")
     if request.init is None:
         graph.add(
             "latent", "latent.empty", "Empty latent",
-            width=resolved.width, height=resolved.height, batch_size=sizes[0],
+            width=sizes.first_width if sizes else resolved.width,
+            height=sizes.first_height if sizes else resolved.height, batch_size=counts[0],
         )  # fmt: skip
         latent, denoise, mask, result = Link("latent", "latent"), 1.0, _MASK, Link("decode", "image")
-        if len(set(sizes)) > 1:
-            bindings["latent.batch_size"] = Sweep(sizes)
     else:
         denoise = request.strength
         mask = _MASK
@@ -210,12 +205,10 @@ def _assemble(resolved: _Resolved, inpainting: bool, style: StyleText) -> JobSpe
         else:
             positive, negative, latent, mask = _add_mask(graph, request.mask, resolved, inpainting)
             result = Link("composite", "image")
-    if len(starts) > 1:
-        bindings["sampler.seed"] = Sweep(starts)
     graph.add(
         "sampler", "sample.k_sampler", "Sampler",
         model=model, positive=positive, negative=negative, latent=latent,
-        seed=starts[0], steps=resolved.steps, cfg=resolved.cfg, sampler=resolved.sampler,
+        seed=seed, steps=resolved.steps, cfg=resolved.cfg, sampler=resolved.sampler,
         scheduler=resolved.scheduler, denoise=denoise, **({"fast": True} if request.fast else {}),
     )  # fmt: skip
     graph.add(
@@ -227,15 +220,14 @@ def _assemble(resolved: _Resolved, inpainting: bool, style: StyleText) -> JobSpe
             destination=Link("outpaint", "image") if request.margins else _PICTURE,
             source=Link("decode", "image"), mask=mask,
         )  # fmt: skip
-    graph.add("save", "image.save", "Save", image=result, file_format=request.file_format)
-    note: dict[str, Any] = {"request": request.to_json()}
-    if style.prompt or style.negative:
-        note |= {"style_prompt": style.prompt, "style_negative": style.negative}
-    if inpainting:
-        note["inpainting"] = True
-    workflow = Workflow(name="Picture", nodes=graph.placed(), form=_form(graph), extra={RECIPE: note})
-    loss: AllowedLoss = "quantised" if request.fast else "none"
-    return JobSpec(workflow=workflow, bindings=bindings, allowed_loss=loss, title=title_of(request.prompt))
+    return result
+
+
+def _add_as_it_is(graph: Graph, request: ImageRequest) -> Link:
+    """The picture that is enlarged without being drawn anew."""
+    assert request.init is not None  # as check_enlarge asked for
+    graph.add("picture", "image.load", "Picture", image=request.init)
+    return Link("picture", "image")
 
 
 _PICTURE = Link("scale", "image")
@@ -243,7 +235,7 @@ _MASK = Link("mask", "mask")
 
 
 def _add_prompt(
-    graph: _Graph, node_id: str, title: str, text: str, clip: Link, resolved: _Resolved, seed: InputValue
+    graph: Graph, node_id: str, title: str, text: str, clip: Link, resolved: _Resolved, seed: InputValue
 ) -> str:
     """A prompt's encoder; the id of the node that chooses among its wildcards, "" where it has none."""
     chooser = f"{node_id}_choices" if has_choices(text) else ""
@@ -262,7 +254,7 @@ def _names_loras(text: str) -> bool:
     return any(lora_of(tag) is not None for tag in take_tags(text)[1])
 
 
-def _add_picture(graph: _Graph, init: BlobRef, resolved: _Resolved) -> None:
+def _add_picture(graph: Graph, init: BlobRef, resolved: _Resolved) -> None:
     graph.add("picture", "image.load", "Picture", image=init)
     graph.add(
         "scale", "image.scale", "Fit size",
@@ -270,7 +262,7 @@ def _add_picture(graph: _Graph, init: BlobRef, resolved: _Resolved) -> None:
     )  # fmt: skip
 
 
-def _add_mask(graph: _Graph, mask: BlobRef, resolved: _Resolved, inpainting: bool) -> tuple[Link, Link, Link, Link]:
+def _add_mask(graph: Graph, mask: BlobRef, resolved: _Resolved, inpainting: bool) -> tuple[Link, Link, Link, Link]:
     """(positive, negative, latent, mask) of an inpainting run. The mask is scaled the way its picture is."""
     graph.add("mask_picture", "image.load", "Mask picture", image=mask)
     graph.add(
@@ -296,7 +288,7 @@ def _add_mask(graph: _Graph, mask: BlobRef, resolved: _Resolved, inpainting: boo
     return positive, negative, Link("latent", "latent"), mask_link
 
 
-def _add_margins(graph: _Graph, margins: Margins, inpainting: bool) -> tuple[Link, Link, Link, Link]:
+def _add_margins(graph: Graph, margins: Margins, inpainting: bool) -> tuple[Link, Link, Link, Link]:
     """(positive, negative, latent, mask) of a run that extends the picture."""
     vae, image, mask = Link("checkpoint", "vae"), Link("outpaint", "image"), Link("outpaint", "mask")
     graph.add(
@@ -337,68 +329,6 @@ def title_of(prompt: str, limit: int = 60) -> str:
     return flat[:limit].rsplit(" ", 1)[0].rstrip(",;:") + "…"
 
 
-class _Graph:
-    """Collects nodes in the order they feed one another."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Node] = []
-
-    def add(self, node_id: str, type_name: str, title: str, **inputs: InputValue) -> None:
-        self.nodes.append(Node(id=node_id, type=type_name, title=title, inputs=inputs))
-
-    def placed(self) -> tuple[Node, ...]:
-        """The nodes laid out left to right by how far they are from the inputs."""
-        depth: dict[str, int] = {}
-        rows: dict[int, int] = {}
-        out = []
-        for node in self.nodes:
-            links = [v.node for v in node.inputs.values() if isinstance(v, Link)]
-            column = depth[node.id] = 1 + max((depth.get(n, 0) for n in links), default=-1)
-            row = rows[column] = rows.get(column, -1) + 1
-            out.append(replace(node, position=(column * 320.0, row * 260.0)))
-        return tuple(out)
-
-
-_FORM: tuple[FormField, ...] = (
-    FormField(node="prompt", input="text", label="Prompt"),
-    FormField(node="prompt_choices", input="text", label="Prompt"),
-    FormField(node="negative", input="text", label="Negative prompt"),
-    FormField(node="negative_choices", input="text", label="Negative prompt"),
-    FormField(node="picture", input="image", label="Picture"),
-    FormField(node="mask_picture", input="image", label="Mask"),
-    *(FormField(node="outpaint", input=side, label=side.capitalize()) for side in SIDES),
-    FormField(node="sampler", input="seed", label="Seed"),
-    FormField(node="sampler", input="denoise", label="Strength"),
-    FormField(node="prompt_choices", input="seed", label="Seed of the choices", advanced=True),
-    FormField(node="negative_choices", input="seed", label="Seed of the negative choices", advanced=True),
-    FormField(node="latent", input="width", label="Width", advanced=True),
-    FormField(node="latent", input="height", label="Height", advanced=True),
-    FormField(node="scale", input="width", label="Width", advanced=True),
-    FormField(node="scale", input="height", label="Height", advanced=True),
-    FormField(node="latent", input="batch_size", label="Pictures", advanced=True),
-    FormField(node="checkpoint", input="checkpoint", label="Model", advanced=True),
-    FormField(node="sampler", input="sampler", label="Sampler", advanced=True),
-    FormField(node="sampler", input="scheduler", label="Schedule", advanced=True),
-    FormField(node="sampler", input="steps", label="Steps", advanced=True),
-    FormField(node="sampler", input="cfg", label="Guidance", advanced=True),
-    FormField(node="sampler", input="fast", label="Go fast", advanced=True),
-)
-
-
-def _form(graph: _Graph) -> tuple[FormField, ...]:
-    inputs = {node.id: node.inputs for node in graph.nodes}
-    with_picture = "picture" in inputs and "outpaint" not in inputs
-    fields = [f for f in _FORM if not isinstance(inputs.get(f.node, {}).get(f.input, _ABSENT), (Link, _Absent))]
-    return tuple(f for f in fields if f.input != "denoise" or with_picture)
-
-
-class _Absent:
-    pass
-
-
-_ABSENT: Any = _Absent()
-
-
 def _inputs_of(spec: JobSpec) -> tuple[Any, ...]:
     """What decides the pictures of a job: not names, titles, positions or colours."""
     return _nodes_of(spec), dict(spec.bindings)
@@ -408,23 +338,3 @@ def _nodes_of(spec: JobSpec) -> tuple[Any, ...]:
     return sorted(
         (n.id, n.type, n.mode, sorted(n.inputs.items())) for n in spec.workflow.nodes
     ), spec.workflow.subgraphs
-
-
-def _check_prompt(text: str, name: str, *, required: bool) -> None:
-    words = len(text.split())
-    if required and not words:
-        raise InvalidRequest(f"the {name} is empty", fix="Say in a few words what the picture should show")
-    if words > MAX_PROMPT_WORDS:
-        raise InvalidRequest(
-            f"the {name} has {words:,} words", fix=f"At most {MAX_PROMPT_WORDS:,} are read; shorten it"
-        )
-    if len(text) > MAX_PROMPT_CHARACTERS:
-        raise InvalidRequest(
-            f"the {name} has {len(text):,} characters", fix=f"At most {MAX_PROMPT_CHARACTERS:,} are read; shorten it"
-        )
-
-
-def _check_number(name: str, value: float | None, lowest: float, highest: float) -> None:
-    # `not (a <= v <= b)` refuses NaN as well.
-    if value is not None and not lowest <= value <= highest:
-        raise InvalidRequest(f"the {name} {value:g} is out of range", fix=f"Use {lowest:g} to {highest:g}")

@@ -13,6 +13,9 @@ class Recommended:
     multiple          both sides must be divisible by this
     minimum, maximum  smallest and largest side
     inpainting        the network takes the mask as extra channels (9-channel checkpoints)
+    redraw_reach      how many times its own area it redraws well in one go; beyond, enlarged pictures go by windows
+    redraw_strength   how much of an enlarged picture is redrawn, None for the usual
+    redraw_prompt     whether it is told the prompt again for that; small models then draw all of it anew
     """
 
     width: int = 512
@@ -25,6 +28,9 @@ class Recommended:
     minimum: int = 64
     maximum: int = 4096
     inpainting: bool = False
+    redraw_reach: float = 2.25
+    redraw_strength: float | None = None
+    redraw_prompt: bool = True
 
     @property
     def area(self) -> int:

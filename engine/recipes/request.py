@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from engine.contracts.codec import Document
 from engine.contracts.references import STARTER_NAME, BlobRef, ModelRef
+from engine.recipes.enlarge import Enlarge
 from engine.recipes.margins import Margins
 
 
@@ -19,6 +20,7 @@ class ImageRequest(Document):
     init           start from this picture; with `mask` (white = redraw) only inside the mask
     margins        extend the picture of `init` by them; width and height are then the old picture's own
     style          id of a style in resources/styles.json, laid over the prompt
+    enlarge        make the picture larger once it is there
     fast           the model's weights may have eight bits: less memory, often less time, the picture a little different
     """
 
@@ -44,3 +46,4 @@ class ImageRequest(Document):
     clip_skip: int = 0
     file_format: str = "png"
     fast: bool = False
+    enlarge: Enlarge = field(default_factory=Enlarge)

@@ -12,6 +12,7 @@ import time
 from typing import Any, NoReturn
 
 from engine.contracts.errors import BadInput, InvalidRequest, clip
+from engine.recipes.enlarge import enlarge_from
 from engine.recipes.margins import Margins, margins_from
 from studio_app.jobs.eta import time_words
 
@@ -55,6 +56,14 @@ def margins(text: str) -> Margins:
     """ "left=64,right=64" → Margins(left=64, right=64)."""
     try:
         return margins_from(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def enlarged(text: str) -> dict[str, Any]:
+    """ "2" or "1024x768" → fields of Enlarge."""
+    try:
+        return enlarge_from(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -10,16 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from engine.contracts.errors import InvalidRequest
-from engine.contracts.references import STARTER_NAME, BlobRef
+from engine.contracts.references import STARTER_NAME, BlobRef, ModelRef
 from engine.contracts.results import ResultRecord
-from engine.recipes.build import MAX_COUNT, MAX_SEED, check_request
+from engine.recipes.checks import MAX_COUNT, MAX_SEED, check_request
+from engine.recipes.enlarge import HOWS, Enlarge
 from engine.recipes.margins import Margins
 from engine.recipes.request import ImageRequest
 from engine.recipes.shapes import fit_size
 from engine.recipes.vocabulary import unknown_words, unknown_words_sentence
 from engine.sampling.names import SAMPLERS, SCHEDULERS
 from studio_app.application import Application
-from studio_app.cli.console import Progress, margins, number, print_json, remark, require, say, size, whole_number
+from studio_app.cli.console import (
+    Progress,
+    enlarged,
+    margins,
+    number,
+    print_json,
+    remark,
+    require,
+    say,
+    size,
+    whole_number,
+)
 from studio_app.cli.watch import finish, running
 from studio_app.files import write_atomically
 from studio_app.library.formats import format_of
@@ -30,8 +42,9 @@ HELP = "make a picture from a prompt"
 DESCRIPTION = """\
 Makes one or more pictures from a prompt and writes them to FILE (.png, .webp or .jpg by its extension), with the
 prompt and every setting kept inside the file. With --init it starts from a picture, with --mask as well it redraws
-only the white part of the mask, and with --outpaint it extends the picture. What you leave out is taken from what the
-model recommends.
+only the white part of the mask, and with --outpaint it extends the picture. With --enlarge the picture is made larger
+once it is there, and with --start one of yours is, as it is. What you leave out is taken from what the model
+recommends.
 """
 EPILOG = """\
 examples:
@@ -39,11 +52,19 @@ examples:
   main.py generate "snowy mountains under a starry sky" --size 192x128 --count 4 -o mountains.png
   main.py generate "a green circle" --init a.png --strength 0.7 -o b.png
   main.py generate "a wide beach" --init a.png --outpaint left=64,right=64 -o wide.png
+  main.py generate "an autumn tree in a field at dawn" --seed 7 --enlarge 2 -o large.png
+  main.py generate --start a.png --enlarge 4 --enlarge-how tiles -o larger.png
 """
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("prompt", metavar="PROMPT", help="what the picture should show")
+    parser.add_argument(
+        "prompt",
+        metavar="PROMPT",
+        nargs="?",
+        default="",
+        help="what the picture should show; with --start it may be left out",
+    )
     parser.add_argument(
         "-o",
         "--output",
@@ -96,12 +117,71 @@ def add(parser: argparse.ArgumentParser) -> None:
         default=0.75,
         help="how much of --init is redrawn, 0 to 1 (default: %(default)s)",
     )
+    _add_enlarging(parser)
     parser.add_argument(
         "--fast", action="store_true",
         help="let the model's weights have eight bits: less memory, often less time, the picture a little different",
     )  # fmt: skip
     parser.add_argument("--no-library", action="store_true", help="write FILE only, nothing into your library")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+
+def _add_enlarging(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("larger pictures")
+    group.add_argument(
+        "--enlarge", metavar="TIMES|WxH", type=enlarged,
+        help="how much larger: 1 to 8 times as wide, or a size in pixels, such as 1024x1024",
+    )  # fmt: skip
+    group.add_argument(
+        "--hires",
+        metavar="TIMES|WxH",
+        type=enlarged,
+        help="short for --enlarge … --enlarge-how second-pass (hires fix)",
+    )
+    group.add_argument(
+        "--enlarge-how", metavar="HOW", default=None,
+        help=f"one of {', '.join(HOWS)}: redraw the enlarged picture in one go where the model can, else window by "
+        "window; always window by window; or an upscaler alone (default: second-pass)",
+    )  # fmt: skip
+    group.add_argument(
+        "--enlarge-strength", metavar="X", type=number,
+        help="how much of the enlarged picture is redrawn, 0 to 1 (default: what the model recommends)",
+    )  # fmt: skip
+    group.add_argument("--enlarge-steps", metavar="N", type=whole_number, help="steps of that redrawing, 1 to 150")
+    group.add_argument(
+        "--enlarge-prompt", action=argparse.BooleanOptionalAction,
+        help="whether that redrawing is told the prompt again (default: what the model recommends)",
+    )  # fmt: skip
+    group.add_argument(
+        "--upscaler", metavar="NAME", help="enlarge with this network first (see “models list --kind upscaler”)"
+    )
+    group.add_argument("--start", metavar="IMAGE", type=Path, help="enlarge this picture, as it is")
+
+
+def _enlarging(app: Application, args: argparse.Namespace) -> Enlarge:
+    """What --enlarge and what belongs to it ask for. Raises InvalidRequest for what makes no sense together."""
+    asked = args.enlarge or args.hires
+    require(not (args.enlarge and args.hires), "--enlarge and --hires say the same", "Leave one of them out")
+    require(
+        not args.hires or args.enlarge_how in (None, "second-pass"), f"--hires is not “{args.enlarge_how}”",
+        "Use --enlarge with --enlarge-how",
+    )  # fmt: skip
+    more = {
+        "--enlarge-how": args.enlarge_how, "--enlarge-strength": args.enlarge_strength, "--start": args.start,
+        "--enlarge-steps": args.enlarge_steps, "--upscaler": args.upscaler, "--enlarge-prompt": args.enlarge_prompt,
+    }  # fmt: skip
+    for name, value in more.items():
+        require(value is None or asked is not None, f"{name} needs --enlarge", "Say how much larger, as --enlarge 2")
+    require(args.start is None or args.init is None, "--start and --init exclude each other",
+            "--start enlarges a picture as it is, --init draws from it first")  # fmt: skip
+    require(args.start is None or not args.size, "--start brings its own size", "Leave --size out")
+    if asked is None:
+        return Enlarge()
+    upscaler = app.models.entry(ModelRef(kind="upscaler", name=args.upscaler)).ref if args.upscaler else None
+    return Enlarge(
+        **asked, how=args.enlarge_how or HOWS[0], strength=args.enlarge_strength, steps=args.enlarge_steps,
+        prompt=args.enlarge_prompt, upscaler=upscaler, as_is=args.start is not None,
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -119,6 +199,7 @@ def run(args: argparse.Namespace) -> int:
         file_format=file_format, fast=args.fast,
     )  # fmt: skip
     preview = Application(args.data_dir)  # nothing is opened: only models and styles are asked
+    request = replace(request, enlarge=_enlarging(preview, args))
     model, remarks = _checked(preview, request, args)
     if not args.json:
         for line in remarks:
@@ -143,6 +224,8 @@ def _checked(app: Application, request: ImageRequest, args: argparse.Namespace) 
     model = app.models.find(args.model)
     style = app.styles.get(args.style) if args.style else None
     sized = replace(request, width=args.size[0], height=args.size[1]) if args.size else request
+    if args.start is not None:  # its size is known when it is opened
+        sized = replace(sized, init=BlobRef(name=args.start.name))
     check_request(sized, model.defaults)
     remarks = [model.notice, style.support_sentence(model) if style else ""]
     remarks.append(unknown_words_sentence(unknown_words(args.prompt, model.vocabulary)))
@@ -161,6 +244,9 @@ def _with_pictures(
     """The request with its pictures brought in and its size settled: asked for, or the input's own shape."""
     if args.size:
         request = replace(request, width=args.size[0], height=args.size[1])
+    if args.start is not None:
+        start, width, height = _picture(app, args.start)
+        return replace(request, init=start, width=width, height=height)
     if args.init is None:
         return request
     init, width, height = _picture(app, args.init)

@@ -15,7 +15,8 @@ from statistics import median
 from typing import Any
 
 from engine.contracts.errors import BadInput, InvalidDocument
-from engine.recipes.build import MAX_COUNT, MAX_SEED, check_request
+from engine.recipes.checks import MAX_COUNT, MAX_SEED, check_request
+from engine.recipes.enlarge import REDRAWN_STEPS, STRENGTHS, target_size
 from engine.recipes.margins import Margins
 from engine.recipes.recommended import Recommended
 from engine.recipes.request import ImageRequest
@@ -29,6 +30,7 @@ RANDOM_SEED_LIMIT = 2**32  # drawn seeds stay short enough to read out; typed on
 _CHECKED_ALONE = ("width", "height", "steps", "cfg", "sampler", "scheduler", "seed", "count", "strength",
                   "clip_skip", "file_format", "mask_feather")  # fmt: skip
 _OUTPAINTED = ("init", "mask", "margins", "width", "height")
+_ENLARGED = ("enlarge", *_OUTPAINTED)
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,13 @@ class CreateSession:
         return width, height
 
     @property
+    def made_size(self) -> tuple[int, int]:
+        """(width, height) of the finished picture: extended, and enlarged."""
+        around = self._request.margins.around(self.size)
+        enlarge = self._request.enlarge
+        return target_size(enlarge, around, self._facts.recommended.multiple) if enlarge else around
+
+    @property
     def shape(self) -> Shape | None:
         """The shape whose size is set, None for a size of the person's own."""
         size = self.size
@@ -128,11 +137,15 @@ class CreateSession:
         """One sentence for each field that keeps the request from running, by the field's name; empty when it can."""
         found: dict[str, str] = {}
         prompts = self.prompts()
-        if not prompts:
+        enlarge = self._request.enlarge
+        as_is = bool(enlarge) and enlarge.as_is  # its size is the picture's, whatever that is
+        if not prompts and not as_is:
             found["prompt"] = "Say what the picture should show."
         elif len(prompts) > MAX_PROMPTS:
             found["prompt"] = f"There are {len(prompts)} prompts; {MAX_PROMPTS} can be made at once. Remove some lines."
         for name in _CHECKED_ALONE:
+            if as_is and name in ("width", "height"):
+                continue
             sentence = self._problem_with(**{name: getattr(self._request, name)})
             if sentence:
                 found[name] = sentence
@@ -145,6 +158,10 @@ class CreateSession:
             sentence = self._problem_with(**{name: getattr(self._request, name) for name in _OUTPAINTED})
             if sentence:
                 found["margins"] = sentence
+        if enlarge and not found.keys() & {*_ENLARGED}:
+            sentence = self._problem_with(**{name: getattr(self._request, name) for name in _ENLARGED})
+            if sentence:
+                found["enlarge"] = sentence
         if self._request.mask is not None and self._request.init is None:
             found["mask"] = "A mask needs a picture to work on. Add the picture, or remove the mask."
         return found
@@ -158,18 +175,39 @@ class CreateSession:
 
     def requests(self) -> list[ImageRequest]:
         """One request for each prompt, ready to submit. Raises nothing: look at `problems` first."""
-        return [dataclasses.replace(self._request, prompt=prompt) for prompt in self.prompts()[:MAX_PROMPTS]]
+        prompts = self.prompts()[:MAX_PROMPTS]
+        if not prompts and self._request.enlarge.as_is:
+            prompts = [""]  # a picture can be enlarged without a word about it
+        return [dataclasses.replace(self._request, prompt=prompt) for prompt in prompts]
 
     # ---- changing
 
     def update(self, **fields: Any) -> None:
-        """Replace fields of the request. A mask and margins go with their picture."""
+        """Replace fields of the request. A mask and margins go with their picture, and enlarging it as it is, which is
+        what a picture that comes while enlarging is on is taken for."""
         if "init" in fields and fields["init"] is None:
             fields["mask"], fields["margins"] = None, Margins()
+        enlarge = fields.get("enlarge", self._request.enlarge)
+        if enlarge and self._request.init is None and fields.get("init") is not None and "enlarge" not in fields:
+            fields["enlarge"] = enlarge = dataclasses.replace(enlarge, as_is=True)
+        if enlarge.as_is and not self._can_enlarge_as_is(fields):
+            fields["enlarge"] = dataclasses.replace(enlarge, as_is=False)
         changed = {name for name, value in fields.items() if getattr(self._request, name) != value}
         if changed:
             self._request = dataclasses.replace(self._request, **fields)
             self._emit(changed)
+
+    def set_enlarge(self, **fields: Any) -> None:
+        """Replace fields of how the picture is enlarged. With a picture to start from that one is meant, as it is."""
+        before = self._request.enlarge
+        after = dataclasses.replace(before, **fields)
+        if after and not before and "as_is" not in fields:
+            after = dataclasses.replace(after, as_is=self._can_enlarge_as_is({}))
+        self.update(enlarge=after)
+
+    def _can_enlarge_as_is(self, fields: Mapping[str, Any]) -> bool:
+        init, mask, margins = (fields.get(name, getattr(self._request, name)) for name in ("init", "mask", "margins"))
+        return init is not None and mask is None and not margins
 
     def set_request(self, request: ImageRequest) -> None:
         """Take over a whole request, e.g. of an earlier result. Its seed is kept by locking it."""
@@ -303,9 +341,19 @@ def work_of(request: ImageRequest, size: tuple[int, int], steps: int) -> int:
     """Pixels × steps × pictures: what the time of the steps is proportional to on one machine."""
     share = request.strength if request.init is not None and not request.margins else 1.0
     width, height = request.margins.around(size)
-    return max(1, round(width * height * max(1, steps) * share)) * max(1, request.count)
+    enlarge = request.enlarge
+    work = 0.0 if enlarge and enlarge.as_is else width * height * max(1, steps) * share
+    if enlarge and enlarge.redraws:
+        # Of a request that is not closed yet, the usual; windows see the places that they share more than once.
+        strength = STRENGTHS[enlarge.how] if enlarge.strength is None else enlarge.strength
+        wide, high = target_size(enlarge, (width, height))
+        work += wide * high * max(REDRAWN_STEPS, (enlarge.steps or steps) * strength)
+    return max(1, round(work)) * max(1, request.count)
 
 
 def _pixels(request: ImageRequest, size: tuple[int, int]) -> int:
     width, height = request.margins.around(size)
+    if request.enlarge:
+        wide, high = target_size(request.enlarge, (width, height))
+        return max(1, (width * height + wide * high) * request.count)
     return max(1, width * height * request.count)

@@ -19,8 +19,8 @@ class RunTimes:
     def __init__(self) -> None:
         self._types: dict[str, str] = {}
         self._last: dict[str, tuple[float, float]] = {}  # node → (done, time)
-        self._steps: list[float] = []
-        self._total = 0.0
+        self._steps: dict[str, list[float]] = {}  # node → seconds of its steps: a second pass has slower ones
+        self._totals: dict[str, float] = {}
         self.around = 0.0
 
     def observe(self, event: JobEvent) -> None:
@@ -31,8 +31,8 @@ class RunTimes:
         elif event.kind == "node_progress" and self._is_sampling(event.node):
             done, before = float(event.data.get("done", 0)), self._last.get(event.node)
             if before is not None and done > before[0]:
-                self._steps.append(max(0.0, event.time - before[1]) / (done - before[0]))
-                self._total += done - before[0]
+                self._steps.setdefault(event.node, []).append(max(0.0, event.time - before[1]) / (done - before[0]))
+                self._totals[event.node] = self._totals.get(event.node, 0.0) + done - before[0]
             self._last[event.node] = (done, event.time)
         elif event.kind == "node_finished" and not self._is_sampling(event.node) and not self._is_loading(event.node):
             self.around += float(event.data.get("seconds", 0.0))
@@ -45,8 +45,10 @@ class RunTimes:
 
     @property
     def drawing(self) -> float | None:
-        """Seconds of all steps: the median step times their number. None when no step was timed."""
-        return statistics.median(self._steps) * self._total if self._steps else None
+        """Seconds of all steps: each sampler's median step times their number. None when no step was timed."""
+        if not self._steps:
+            return None
+        return sum(statistics.median(seconds) * self._totals[node] for node, seconds in self._steps.items())
 
 
 class StepClock:

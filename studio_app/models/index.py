@@ -251,6 +251,7 @@ def recommended(info: ModelInfo) -> Recommended:
     return Recommended(
         width=d.width, height=d.height, steps=d.steps, cfg=d.cfg, sampler=d.sampler, scheduler=d.scheduler,
         multiple=d.multiple, minimum=d.minimum, maximum=d.maximum, inpainting=info.variant == "inpaint",
+        redraw_reach=d.redraw_reach, redraw_strength=d.redraw_strength, redraw_prompt=d.redraw_prompt,
     )  # fmt: skip
 
 

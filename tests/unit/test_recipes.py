@@ -17,7 +17,8 @@ from engine.graph.registry import Registry
 from engine.graph.validate import problems
 from engine.interchange.generation_settings import settings_of
 from engine.prompts.wildcards import expand
-from engine.recipes.build import BATCH_LIMIT, MAX_SEED, StyleText, build, request_of, title_of
+from engine.recipes.build import BATCH_LIMIT, StyleText, build, request_of, title_of
+from engine.recipes.checks import MAX_SEED
 from engine.recipes.recommended import Recommended
 from engine.recipes.request import ImageRequest
 from engine.recipes.shapes import SHAPES, check_size, fit_size, shape, shape_of, shape_size, size_for

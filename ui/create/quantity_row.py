@@ -6,7 +6,7 @@ from PySide6.QtCore import QSize, Qt, Signal, Slot
 from PySide6.QtGui import QFocusEvent
 from PySide6.QtWidgets import QAbstractButton, QButtonGroup, QLineEdit, QPushButton, QSizePolicy, QWidget
 
-from engine.recipes.build import MAX_SEED
+from engine.recipes.checks import MAX_SEED
 from studio_app.documents.create_session import CreateSession, SessionChange
 from ui import theme
 from ui.create.form_parts import Field
