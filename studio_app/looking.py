@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Picture = npt.NDArray[np.uint8]
 LONGEST = 2000  # characters of a text
+LONGEST_WHOLE = 20_000  # of one that is asked for as a whole
+MOST_ITEMS = 100  # of a list of texts
 NO_CARD = "There is no graphics card here: pictures are made by the processor, in main memory."
 
 
@@ -39,7 +41,7 @@ class Seen:
 def flowing(app: Application, node: str, output: int, kind: str, edge: int = 256) -> Seen | None:
     """What output number `output` of a node gave when it last ran; None when that is not kept any more.
 
-    `node` is the id as runs name it ("outer/inner" within a subgraph). `edge` bounds the picture's sides, in pixels.
+    `node` is the id as runs name it ("outer:inner" within a subgraph). `edge` bounds the picture's sides, in pixels.
     """
     kept = _kept(app, node)
     if kept is None or not 0 <= output < len(kept.outputs):
@@ -52,6 +54,29 @@ def flowing(app: Application, node: str, output: int, kind: str, edge: int = 256
         first = seen(value[0], kind, edge)
         return replace(first, words=f"{first.words}, the first of {len(value)}")
     return seen(value, kind, edge)
+
+
+def text_flowing(app: Application, node: str, output: int) -> str | None:
+    """The text or number that an output gave last, a list's entries on a line each; None when it gave none of these,
+    or that is not kept any more. `node` as in `flowing`."""
+    kept = _kept(app, node)
+    if kept is None or not 0 <= output < len(kept.outputs):
+        return None
+    value = kept.outputs[output]
+    items = value if isinstance(value, (list, tuple)) else [value]
+    if not all(isinstance(item, (str, int, float, bool)) for item in items):
+        return None
+    lines = [_plain(item) for item in items[:MOST_ITEMS]]
+    if len(items) > MOST_ITEMS:
+        lines.append(f"… and {len(items) - MOST_ITEMS:,} more")
+    text = "\n".join(lines)
+    return text if len(text) <= LONGEST_WHOLE else f"{text[:LONGEST_WHOLE]}…"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def made(app: Application, node: str) -> Seen | None:

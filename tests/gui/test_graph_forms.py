@@ -12,12 +12,14 @@ from PySide6.QtWidgets import QApplication, QMenu
 from pytestqt.qtbot import QtBot
 
 from engine.contracts.workflow import FormField, Link, Node
+from engine.media.images import decode
 from engine.recipes.request import ImageRequest
+from studio_app.documents.edits import SetForm
 from tests.gui.canvas_room import choose, graph_workspace, opened
 from ui.forms.form_view import FormView
 from ui.graph_canvas.canvas import Canvas
 from ui.graph_canvas.properties.sockets import SocketsEditor
-from ui.graph_canvas.values.fields import NumberValue
+from ui.graph_canvas.values.fields import NumberValue, SeedValue
 from ui.graph_canvas.values.menu import add_output_acts, add_value_acts
 from ui.graph_canvas.workspace import GraphWorkspace
 
@@ -66,6 +68,50 @@ def test_a_field_is_put_in_from_the_node_and_set_in_the_form(page: GraphWorkspac
     assert "width" not in canvas.document.nodes["solid"].inputs
     page.inspecting.toggle_form()
     assert not form.isVisible()
+
+
+def test_a_seed_in_the_form_is_drawn_anew_after_each_run_and_the_record_has_the_one_it_was_made_with(
+    page: GraphWorkspace, qtbot: QtBot, tmp_path: Path
+) -> None:
+    page.app.settings.set("generation.output_folder", str(tmp_path / "pictures"))
+    page.app.start()
+    assert page.app.wait_ready(60)
+    opened(
+        page,
+        Node(id="solid", type="image.solid", position=(60, 400), inputs={"width": 16, "height": 16}),
+        Node(id="noise", type="image.noise", position=(60, 60), inputs={"image": Link("solid", "image"), "seed": 40}),
+        Node(id="save", type="image.save", position=(500, 60), inputs={"image": Link("noise", "image")}),
+    )
+    canvas = page.current
+    assert canvas is not None
+    canvas.document.edit("Form", SetForm((FormField(node="noise", input="seed"),)))
+    form = form_of(page)
+    seed = form.fields["noise.seed"]
+    assert isinstance(seed, SeedValue)
+    assert seed.lock.isVisibleTo(form)
+    runs: list[tuple[object, bytes]] = []
+
+    def run() -> None:
+        job = len(page.app.library.recent(100))
+        QTest.mouseClick(form.run, Qt.MouseButton.LeftButton)
+        qtbot.waitUntil(lambda: len(page.app.library.recent(100)) == job + 1, timeout=20000)
+        newest = page.app.library.recent(1)[0]
+        made = next(n for n in newest.spec.workflow.nodes if n.id == "noise")
+        runs.append((made.inputs["seed"], decode(page.app.library.read(newest), "picture").tobytes()))
+
+    run()
+    QTest.mouseClick(seed.lock, Qt.MouseButton.LeftButton)
+    assert canvas.document.nodes["noise"].seeds == {"seed": "randomize"}
+    run()
+    second = seed.number.value()
+    run()
+    canvas.document.undo()  # both draws
+    seed.control_changed.emit("fixed")
+    run()
+    assert [each[0] for each in runs] == [40, 40, second, 40]
+    assert second != 40
+    assert seed.number.value() == 40
+    assert runs[0][1] == runs[1][1] == runs[3][1] != runs[2][1]
 
 
 def test_the_author_arranges_the_form(page: GraphWorkspace, canvas: Canvas) -> None:

@@ -9,11 +9,12 @@ import pytest
 from PySide6.QtCore import QPointF, Qt
 from PySide6.QtGui import QColor, QGuiApplication, QImage
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QLineEdit, QWidget
+from PySide6.QtWidgets import QApplication, QLineEdit, QMenu, QWidget
 from pytestqt.qtbot import QtBot
 
 from engine.contracts.references import BlobRef, ModelRef
 from engine.contracts.workflow import Link, Node
+from studio_app.documents.seeds import advance
 from tests.gui.canvas_room import choose, click, double_click, drag, graph_workspace, item, key, opened
 from ui.graph_canvas.canvas import Canvas
 from ui.graph_canvas.values.curve import CurveValue
@@ -153,10 +154,50 @@ def test_a_large_seed_keeps_every_digit_and_the_die_and_lock_work(page: GraphWor
     QTest.mouseClick(seed.lock, Qt.MouseButton.LeftButton)
     editor = editor_of(page)
     editor.close_editor()
-    assert editor.seeds.draw(canvas.document) == 1
+    assert canvas.document.nodes["sampler"].seeds == {"seed": "randomize"}
+    assert advance(canvas.document) == 1
     assert value(canvas, "sampler", "seed") != first
     canvas.document.undo()
     assert value(canvas, "sampler", "seed") == first
+
+
+def pick(menu: QMenu, words: str) -> None:
+    """Click an entry of a menu that is open."""
+    assert menu.isVisible()
+    action = next(a for a in menu.actions() if a.text() == words)
+    QTest.mouseClick(
+        menu, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, menu.actionGeometry(action).center()
+    )
+
+
+def test_what_becomes_of_a_seed_is_chosen_on_the_node_seen_there_and_taken_back(
+    page: GraphWorkspace, canvas: Canvas
+) -> None:
+    click(canvas, row(canvas, "sampler", "seed"))
+    seed = field(page)
+    assert isinstance(seed, SeedValue)
+    assert seed.lock.isChecked()
+    before = picture_of_node(canvas, "sampler")
+    QTest.mouseClick(seed.after, Qt.MouseButton.LeftButton)
+    assert [a.isChecked() for a in seed.menu.actions()] == [True, False, False, False]
+    pick(seed.menu, "Count up after each run")
+    assert canvas.document.nodes["sampler"].seeds == {"seed": "increment"}
+    assert not seed.lock.isChecked()
+    editor_of(page).close_editor()
+    assert picture_of_node(canvas, "sampler") != before
+    write_seed = value(canvas, "sampler", "seed")
+    advance(canvas.document)
+    assert value(canvas, "sampler", "seed") == int(write_seed or 0) + 1  # type: ignore[call-overload]
+    canvas.document.undo()
+    canvas.document.undo()
+    assert canvas.document.nodes["sampler"].seeds == {}
+    assert picture_of_node(canvas, "sampler") == before
+
+
+def picture_of_node(canvas: Canvas, name: str) -> QImage:
+    """The node as it is painted, without what floats over the canvas."""
+    canvas.view.wait_for_pictures()
+    return canvas.view.frames._picture(item(canvas, name), 1.0, 1.0).toImage()
 
 
 def test_a_switch_is_turned_in_place(page: GraphWorkspace, canvas: Canvas) -> None:

@@ -10,12 +10,13 @@ from PySide6.QtCore import QPoint, Qt, Signal, Slot
 from PySide6.QtWidgets import QLineEdit, QScrollArea, QWidget
 
 from engine.contracts.errors import TesseraError
-from engine.contracts.workflow import FormField, InputValue
+from engine.contracts.workflow import FormField, InputValue, SeedControl
 from studio_app.application import Application
 from studio_app.documents.content import MAIN
 from studio_app.documents.edits import Edit, SetForm
 from studio_app.documents.form_fields import ShownField, document_fields, exposed, hidden, reordered, set_field
 from studio_app.documents.graph_document import Change, GraphDocument
+from studio_app.documents.seeds import WORDS, field_control, set_field_control
 from ui import theme
 from ui.bridge.bridge import Bridge
 from ui.graph_canvas.choice_popup import Choice, ChoicePopup
@@ -89,6 +90,8 @@ class FormView(Panel):
         for group in groups:
             for shown in group.fields:
                 field = self.fields.get(shown.key)
+                if isinstance(field, SeedValue):
+                    field.show_control(field_control(self.document, shown.key))
                 if field is not None and not _has_keyboard(field):
                     field.show_value(shown.value)
 
@@ -138,8 +141,8 @@ class FormView(Panel):
             return holder
         field = make_field(self._app, self._bridge, shown.label, shown.schema)
         self.fields[shown.key] = field
-        if isinstance(field, SeedValue):  # whether it is drawn anew is said on its node
-            field.lock.hide()
+        if isinstance(field, SeedValue):
+            field.control_changed.connect(lambda control, key=shown.key: self._set_control(key, control))
         field.changed.connect(self._setter(shown.key))
         field.said.connect(self.said)
         if kind_of(shown.schema) in _LARGE:
@@ -192,6 +195,10 @@ class FormView(Panel):
                 self.said.emit(str(error))
 
         return give
+
+    def _set_control(self, key: str, control: SeedControl) -> None:
+        set_field_control(self.document, key, control)
+        self.said.emit(f"{WORDS[control]}.")
 
     def _do(self, label: str, edit: Edit) -> None:
         try:

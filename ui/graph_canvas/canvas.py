@@ -18,6 +18,7 @@ from ui.graph_canvas import access
 from ui.graph_canvas.choice_popup import ChoicePopup
 from ui.graph_canvas.crumbs import Crumbs
 from ui.graph_canvas.minimap import Minimap
+from ui.graph_canvas.run_record import RunRecord, run_name
 from ui.graph_canvas.scene import GraphScene
 from ui.graph_canvas.tools.pointer import Pointer
 from ui.graph_canvas.view import GraphView
@@ -41,6 +42,7 @@ class Canvas(QWidget):
         super().__init__()
         self.app, self.tab, self.document = app, tab, tab.document
         self.scene = GraphScene(self.document)
+        self.record = RunRecord(self.document)
         self.view = GraphView(self.scene)
         self.view.setParent(self)
         self.pointer = Pointer(self.view)
@@ -71,6 +73,10 @@ class Canvas(QWidget):
     @Slot()
     def _tell(self) -> None:
         access.tell_focus(self.view)
+
+    def run_name(self, node: str) -> str:
+        """A node of the open level as runs name it."""
+        return run_name(self.document.level, node)
 
     # ---- where one looks
 

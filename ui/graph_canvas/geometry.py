@@ -17,6 +17,7 @@ WIDTH, NARROWEST, WIDEST = 240.0, 160.0, 1600.0
 HEADER, ROW, GAP, PAD = 32.0, 26.0, 6.0, 10.0
 TEXT_ROW = 84.0  # a prompt: three lines
 PREVIEW = 150.0
+NUMBER_RESULT, TEXT_RESULT = 26.0, 64.0  # of what a node gave: one line, or three
 RADIUS = 6.0  # of a socket
 MARGIN = 9.0  # what a node may paint outside its box: sockets, the ring of the selection
 REROUTE_WIDTH, REROUTE_HEIGHT = 40.0, 24.0
@@ -24,6 +25,9 @@ NOTE_WIDTH, NOTE_HEIGHT = 280.0, 160.0
 GRID = 20.0
 
 REROUTE, NOTE = "utility.reroute", "utility.note"
+SHOW = "utility.show"
+CONSTANTS = frozenset(f"utility.{name}" for name in ("text", "number", "integer", "boolean", "seed", "choice"))
+TEXTS = frozenset({"STRING", "INT", "FLOAT", "BOOLEAN"})
 _PICTURES = frozenset({"IMAGE", "MASK", "VIDEO"})
 
 RowKind = Literal["slot", "value", "text"]
@@ -60,6 +64,7 @@ class NodeLayout:
     inputs: Mapping[str, tuple[float, float, str]]
     outputs: Mapping[str, tuple[float, float, str]]
     preview: tuple[float, float, float, float] | None = None  # x, y, width, height
+    result: tuple[float, float, float, float] | None = None  # the same, of a text or numbers
     collapsed: bool = False
 
     def row_at(self, y: float) -> Row | None:
@@ -107,6 +112,21 @@ def shows_preview(schema: NodeSchema) -> bool:
     return made or kept or any(o.type in _PICTURES for o in schema.outputs)
 
 
+def shows_text(schema: NodeSchema) -> bool:
+    """Whether a node has room for the text or numbers it gave. A constant shows its value anyway."""
+    if schema.type in CONSTANTS or shows_preview(schema):
+        return False
+    return schema.type == SHOW or any(o.type in TEXTS for o in schema.outputs)
+
+
+def _result_height(schema: NodeSchema) -> float:
+    if not shows_text(schema):
+        return 0.0
+    several = sum(o.type in TEXTS for o in schema.outputs)
+    lines = schema.type == SHOW or several > 1 or any(o.type == "STRING" or o.list for o in schema.outputs)
+    return TEXT_RESULT if lines else NUMBER_RESULT
+
+
 def is_value(item: InputSchema) -> bool:
     """Whether an input is edited on the node, rather than only linked."""
     return not item.link_only and set(item.type.split("|")) <= WIDGET_TYPES
@@ -140,17 +160,22 @@ def _layout(
         rows.append(Row("slot", y, ROW, taken[0] if taken else "", given, taken[1] if taken else None))
         y += ROW
     tall = [name for name, item in values if item.multiline]
-    preview = shows_preview(schema)
-    plain = y + GAP + sum(TEXT_ROW if item.multiline else ROW for _, item in values) + (PREVIEW if preview else 0) + GAP
-    # What a person makes the node taller by goes to its prompts, else to its preview.
+    preview, result = shows_preview(schema), _result_height(schema)
+    room = (PREVIEW if preview else 0) + (result + GAP if result else 0)
+    plain = y + GAP + sum(TEXT_ROW if item.multiline else ROW for _, item in values) + room + GAP
+    # What a person makes the node taller by goes to its prompts, else to its preview or result.
     extra = max(0.0, size[1] - plain) if size else 0.0
     for name, item in values:
         height = TEXT_ROW + extra / len(tall) if item.multiline else ROW
         rows.append(Row("text" if item.multiline else "value", y, height, name, "", item))
         y += height
     y += GAP
-    area = None
-    if preview:
+    area = below = None
+    if result:
+        height = result + (0.0 if tall else extra)
+        below = (PAD, y, width - 2 * PAD, height)
+        y += height + GAP
+    elif preview:
         height = PREVIEW + (0.0 if tall else extra)
         area = (PAD, y, width - 2 * PAD, height - GAP)
         y += height
@@ -160,7 +185,7 @@ def _layout(
         "box", width, y + GAP, tuple(rows),
         {row.input: (0.0, row.middle, row.schema.type) for row in rows if row.input and row.schema is not None},
         {o.name: (width, HEADER + GAP + ROW * index + ROW / 2, o.type) for index, o in enumerate(outputs)},
-        area,
+        area, below,
     )  # fmt: skip
 
 
@@ -199,7 +224,7 @@ def _collapsed(schema: NodeSchema, inputs: list[Named], width: float, linked: tu
     return NodeLayout(
         "box", width, HEADER, (),
         {name: (0.0, places.get(name, HEADER / 2), item.type) for name, item in inputs},
-        {o.name: (width, HEADER / 2, o.type) for o in schema.outputs}, None, True,
+        {o.name: (width, HEADER / 2, o.type) for o in schema.outputs}, collapsed=True,
     )  # fmt: skip
 
 

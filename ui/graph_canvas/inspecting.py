@@ -19,8 +19,6 @@ from ui.graph_canvas.values.running import Running
 if TYPE_CHECKING:
     from ui.graph_canvas.workspace import GraphWorkspace
 
-LONGEST_STATE = 50  # workflows whose open seeds are remembered
-
 
 class Inspecting(QObject):
     """Belongs to one Graph page."""
@@ -31,7 +29,6 @@ class Inspecting(QObject):
         self.running = Running(page.app, page.runs, self)
         self.panel = PropertiesPanel(page.app, page.bridge, self.running)
         self.forms: dict[str, FormPage] = {}
-        self._open_seeds: dict[str, list[str]] = {}
         page.current_changed.connect(self.follow)
         page.runs.changed.connect(self.panel.refresh)
         self.running.planned.connect(self._show_plan)
@@ -39,7 +36,6 @@ class Inspecting(QObject):
     def attach(self, canvas: Canvas, editor: ValueEditor) -> None:
         """A canvas was opened."""
         self.running.attach(canvas, editor)
-        editor.seeds.keys.update(self._open_seeds.get(canvas.document.content.top.id, ()))
         canvas.scene.changed_nodes.connect(self.follow)
 
     @property
@@ -58,10 +54,10 @@ class Inspecting(QObject):
         self.panel.show_editor(editor)
         self.running.watch(editor.document if editor is not None else None)
 
-    def run(self, canvas: Canvas, targets: tuple[str, ...] = ()) -> list[str]:
-        """Queue the workflow as often as the run bar says; what has not changed is not run again."""
+    def run(self, canvas: Canvas, targets: tuple[str, ...] = (), *, anew: bool = False) -> list[str]:
+        """Queue the workflow as often as the run bar says; what has not changed is not run again, unless `anew`."""
         editor = self.page.editors[canvas.tab.id]
-        return self.running.run(canvas, editor, targets, int(self.page.bar.count.value()))
+        return self.running.run(canvas, editor, targets, int(self.page.bar.count.value()), anew=anew)
 
     @Slot()
     def _show_plan(self) -> None:
@@ -121,27 +117,10 @@ class Inspecting(QObject):
         }  # fmt: skip
 
     def save_state(self) -> dict[str, Any]:
-        for canvas, _, _ in self.page.pages.values():
-            keys = self.page.editors[canvas.tab.id].seeds.keys
-            workflow = canvas.document.content.top.id
-            self._open_seeds.pop(workflow, None)
-            if workflow and keys:
-                self._open_seeds[workflow] = sorted(keys)
-        kept = dict(list(self._open_seeds.items())[-LONGEST_STATE:])
-        return {"previews": self.page.runs.previews, "open_seeds": kept}
+        return {"previews": self.page.runs.previews}
 
     def restore_state(self, state: dict[str, Any]) -> None:
         self.page.runs.previews = state.get("previews") is not False
-        found = state.get("open_seeds")
-        if isinstance(found, dict):
-            self._open_seeds = {
-                str(name): [key for key in keys if isinstance(key, str)]
-                for name, keys in found.items()
-                if isinstance(keys, list)
-            }
-        for canvas, _, _ in self.page.pages.values():
-            editor = self.page.editors[canvas.tab.id]
-            editor.seeds.keys.update(self._open_seeds.get(canvas.document.content.top.id, ()))
 
     def close_down(self) -> None:
         self.running.close_down()

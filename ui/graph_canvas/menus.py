@@ -29,7 +29,7 @@ _SEVERAL = (
 _CANVAS = (
     ("graph.search", "graph.note", "graph.paste"), ("graph.select_all", "graph.find"),
     ("graph.frame_all", "graph.actual_size", "graph.lay_out"), ("graph.bookmark", "graph.minimap", "graph.snap"),
-    ("graph.level_up",), ("graph.run",),
+    ("graph.level_up",), ("graph.form", "graph.open_in_create"), ("graph.run", "graph.run_anew"),
 )  # fmt: skip
 
 
@@ -39,9 +39,9 @@ def menu_at(acts: Acts, finding: Finding, place: QPointF) -> QMenu:
     commands = acts.canvas.app.commands
     scene = acts.scene
     if scene.node_at(place) is not None:
-        _sections(menu, commands, _NODE)
+        add_commands(menu, commands, _NODE)
         if len(scene.selected) > 1:
-            _sections(menu.addMenu("Arrange"), commands, _SEVERAL)
+            add_commands(menu.addMenu("Arrange"), commands, _SEVERAL)
         return menu
     wire = acts.canvas.pointer.wire_at(place)
     frame = frame_at(acts.document.groups, place)
@@ -58,11 +58,12 @@ def menu_at(acts: Acts, finding: Finding, place: QPointF) -> QMenu:
             action.setIcon(_swatch(name))
         _act(menu, "Remove the frame", lambda: acts.remove_frame(index))
     else:
-        _sections(menu, commands, _CANVAS)
+        add_commands(menu, commands, _CANVAS)
     return menu
 
 
-def _sections(menu: QMenu, commands: Commands, sections: tuple[tuple[str, ...], ...]) -> None:
+def add_commands(menu: QMenu, commands: Commands, sections: tuple[tuple[str, ...], ...]) -> None:
+    """Commands by their titles with their keys, a line between sections."""
     for section in sections:
         if not menu.isEmpty():
             menu.addSeparator()

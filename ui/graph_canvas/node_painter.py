@@ -9,6 +9,7 @@ from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPainterPath, 
 
 from engine.contracts.node_schema import NodeSchema
 from engine.contracts.workflow import Node
+from studio_app.documents.seeds import SHORT
 from ui import theme
 from ui.graph_canvas.geometry import HEADER, PAD, RADIUS, ROW, NodeLayout, Row, label_of
 from ui.graph_canvas.sockets import colour_of, name_words, shape_path
@@ -109,6 +110,13 @@ class NodePainter:
                 self._value(painter, node, layout, row, row.input in linked)
         if layout.preview is not None:
             self._no_picture_yet(painter, QRectF(*layout.preview))
+        if layout.result is not None:
+            self._result_area(painter, QRectF(*layout.result))
+
+    def _result_area(self, painter: QPainter, area: QRectF) -> None:
+        """The room for what the node gives: paper with the edge of an output, so that it is no field to write in."""
+        painter.fillRect(area, self.paper)
+        painter.fillRect(QRectF(area.left(), area.top(), 2, area.height()), self.line)
 
     def _no_picture_yet(self, painter: QPainter, area: QRectF) -> None:
         """The room for a picture, with hills and a sun in the faintest line."""
@@ -171,6 +179,8 @@ class NodePainter:
             painter.drawText(inner.adjusted(0, 5, 0, -4), _WRAP[by_word], lines)
             return
         painter.setPen(self.muted)
+        after = node.seeds.get(row.input, "fixed") if node.seeds else "fixed"
+        label = label if after == "fixed" else f"{label} · {SHORT[after]}"
         words = self._fit(label, inner.width() * 0.62, self.row_metrics, 1)
         painter.drawText(inner, _LEFT, words)
         room = inner.width() - self.row_metrics.horizontalAdvance(words) - 10
@@ -256,8 +266,9 @@ class NodePainter:
         for row in layout.rows:
             if row.kind != "slot":
                 painter.fillRect(QRectF(PAD, row.y + 3, width - 2 * PAD, row.height - 6), self.field)
-        if layout.preview is not None:
-            painter.fillRect(QRectF(*layout.preview), self.paper)
+        for area in (layout.preview, layout.result):
+            if area is not None:
+                painter.fillRect(QRectF(*area), self.paper)
         if not layout.collapsed:
             for x, y, kind in (*layout.inputs.values(), *layout.outputs.values()):
                 painter.fillRect(QRectF(x - 5, y - 5, 10, 10), colour_of(kind))
@@ -299,6 +310,38 @@ class NodePainter:
             found = metrics.elidedText(line, Qt.TextElideMode.ElideMiddle, max(8.0, room))
             self._words[key] = found
         return found
+
+    def wrapped(self, text: str, width: float, lines: int) -> list[str]:
+        """`text` in at most `lines` lines of `width`, broken between words where it can be; "…" where more follows."""
+        found: list[str] = []
+        rest = text[: int(lines * width)].replace("\t", " ")  # no letter is narrower than a pixel
+        more = len(rest) < len(text)
+        while len(found) < lines and (rest or not found):
+            line, newline, after = rest.partition("\n")
+            kept = self._fitting(line, width)
+            if kept < len(line):
+                space = line.rfind(" ", 0, kept + 1)
+                kept = space + 1 if space > 0 else max(1, kept)
+                newline, after = "", line[kept:].lstrip(" ") + newline + after
+            found.append(line[:kept].rstrip())
+            rest = after
+        if (rest or more) and found:
+            last = found[-1]
+            while last and self.row_metrics.horizontalAdvance(f"{last}…") > width:
+                last = last[:-1]
+            found[-1] = f"{last}…"
+        return found
+
+    def _fitting(self, line: str, width: float) -> int:
+        """How many letters of a line fit."""
+        low, high = 0, len(line)
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.row_metrics.horizontalAdvance(line[:middle]) <= width:
+                low = middle
+            else:
+                high = middle - 1
+        return low
 
     def _lines(self, text: str, width: float, height: float) -> str:
         """As much of a prompt as its row can show."""

@@ -81,6 +81,23 @@ def _fault(painter: QPainter, item: NodeItem, name: str, colour: QColor) -> None
         painter.drawRoundedRect(QRectF(PAD - 2, row.y, item.layout.width - 2 * PAD + 4, row.height), 5, 5)
 
 
+def paint_result(painter: QPainter, item: NodeItem, text: str, nodes: NodePainter) -> None:
+    """The text or numbers that a node gave, as many lines as there is room for; the last is elided."""
+    area = item.layout.result
+    if area is None:
+        return
+    box = QRectF(*area).adjusted(8, 0, -8, 0)
+    high = nodes.row_metrics.lineSpacing()
+    count = max(1, int(box.height() / high))
+    lines = nodes.wrapped(text, box.width(), count)
+    painter.setFont(nodes.row_font)
+    painter.setPen(nodes.strong)
+    y = box.top() + (box.height() - high * min(count, max(1, len(lines)))) / 2
+    for line in lines:
+        painter.drawText(QRectF(box.left(), y, box.width(), high), int(Qt.AlignmentFlag.AlignVCenter), line)
+        y += high
+
+
 def paint_preview(painter: QPainter, item: NodeItem, image: QImage, pixel: float) -> None:
     """The picture, whole and centred in the node's preview area. `pixel`: device pixels for one canvas pixel."""
     area = item.layout.preview

@@ -18,7 +18,7 @@ from ui.graph_canvas.frames import paint_frames
 from ui.graph_canvas.geometry import HEADER, MARGIN, PAD
 from ui.graph_canvas.node_item import NodeItem
 from ui.graph_canvas.node_painter import NodePainter, mixed
-from ui.graph_canvas.overlays import paint_preview, paint_state
+from ui.graph_canvas.overlays import paint_preview, paint_result, paint_state
 from ui.graph_canvas.pixmaps import PixmapCache, Stamp
 from ui.graph_canvas.scene import GraphScene
 from ui.graph_canvas.sockets import colour_of
@@ -273,6 +273,9 @@ class FramePainter:
         if preview is not None:
             painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
             paint_preview(painter, item, preview, scale * ratio)
+        text = self.scene.texts.get(item.node.id)
+        if text is not None:
+            paint_result(painter, item, text, self.nodes)
         if state is not None and state.kind != "running":  # what does not change at each step is part of the picture
             paint_state(painter, item, state, self.nodes)
         painter.end()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QFrame, QProgressBar, QWidget
+from PySide6.QtCore import QPoint, Qt, Signal, Slot
+from PySide6.QtWidgets import QFrame, QMenu, QProgressBar, QWidget
 
+from studio_app.commands import Commands
 from ui import theme
+from ui.graph_canvas.menus import add_commands
 from ui.widgets.basics import Button, IconButton, Label
 from ui.widgets.inputs import NumberField
 from ui.widgets.layouts import Row
+
+RUNS = (("graph.run", "graph.run_anew", "graph.run_to_here"),)
 
 
 class RunBar(QFrame):
@@ -16,8 +20,9 @@ class RunBar(QFrame):
 
     command = Signal(str)
 
-    def __init__(self, parent: QWidget) -> None:
+    def __init__(self, parent: QWidget, commands: Commands) -> None:
         super().__init__(parent)
+        self._commands = commands
         self.setProperty("surface", "float")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setAccessibleName("Run")
@@ -28,7 +33,13 @@ class RunBar(QFrame):
         self.fit = IconButton("maximize", "Show everything", "See the whole workflow.", shortcut="Home")
         self.form = IconButton("list-ordered", "Form", "Show the workflow as a form, or as nodes again.",
                                shortcut="Ctrl+Alt+F")  # fmt: skip
-        self.run = Button("Run", "play", kind="primary", tip="Make what the workflow makes.", shortcut="Ctrl+Return")
+        self.run = Button("Run", "play", kind="primary", tip="Run what changed since the last run; the rest is kept.",
+                          shortcut="Ctrl+Return")  # fmt: skip
+        self.more = IconButton(
+            "chevron-up", "More ways to run", "Run all anew, or only to the selected nodes.", size=16
+        )
+        self.menu = QMenu(self.more)
+        self.more.clicked.connect(self._open_menu)
         self.count = NumberField("Times to run", "How often the workflow is queued.", minimum=1, maximum=100, value=1)
         self.count.setFixedWidth(theme.px(44))
         self.stop = Button("Stop", "circle-stop", tip="Stop at the next step.", shortcut="Esc")
@@ -46,6 +57,7 @@ class RunBar(QFrame):
             widget.clicked.connect(self._pressed)  # type: ignore[attr-defined]  # all are buttons
             row.addWidget(widget)
             if widget is self.run:
+                row.addWidget(self.more)
                 row.addWidget(self.count)
         row.addWidget(self.progress)
         row.addWidget(self.words)
@@ -59,6 +71,13 @@ class RunBar(QFrame):
     @Slot()
     def _rescale(self) -> None:
         self.progress.setFixedSize(theme.px(120), theme.px(6))
+
+    @Slot()
+    def _open_menu(self) -> None:
+        """The ways to run, with their keys as they are now, above the bar."""
+        self.menu.clear()
+        add_commands(self.menu, self._commands, RUNS)
+        self.menu.popup(self.more.mapToGlobal(QPoint(0, -self.menu.sizeHint().height())))
 
     @Slot()
     def _pressed(self) -> None:

@@ -1,29 +1,28 @@
-"""Running a workflow, and showing on its nodes what the run says."""
+"""Running workflows, and showing on their nodes what the runs say."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from functools import partial
 
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtGui import QImage
 
-from engine.contracts.errors import InvalidWorkflow, TesseraError
+from engine.contracts.errors import InvalidWorkflow, TesseraError, clip
 from engine.contracts.job_events import JobEvent
 from engine.contracts.job_spec import JobSpec
-from studio_app import looking
 from studio_app.application import Application
 from studio_app.jobs.eta import time_words
+from studio_app.looking import LONGEST
 from ui.bridge.bridge import Bridge
 from ui.graph_canvas.canvas import Canvas
-from ui.graph_canvas.geometry import shows_preview
+from ui.graph_canvas.made import show_made
 from ui.graph_canvas.states import NodeState
 
-if TYPE_CHECKING:
-    from studio_app.looking import Seen
-
 MOST_RUNS = 100
+MANY = 50  # nodes whose states change at once: shown as a whole
+CACHED = "Nothing it depends on has changed, so it was not run."
 
 
 class Runs(QObject):
@@ -41,25 +40,36 @@ class Runs(QObject):
         self.previews = True  # whether nodes show what they made
         bridge.job_event.connect(self._on_event)
 
+    def watch(self, canvas: Canvas) -> None:
+        """A canvas was opened: whichever level it shows, its nodes show what runs said and what they made."""
+        canvas.scene.shown.connect(partial(self._level_shown, canvas))
+
+    def _level_shown(self, canvas: Canvas) -> None:
+        states = canvas.record.of_level()
+        if states:
+            canvas.scene.show_states(states)
+            self._show_made(canvas, states)
+
     # ---- asking
 
-    def run(self, canvas: Canvas, targets: Iterable[str] = ()) -> str:
+    def run(self, canvas: Canvas, targets: Iterable[str] = (), *, anew: bool = False) -> str:
         """Queue the workflow (only what `targets` need, where given); returns the job's id, "" when it can't be.
 
-        What nothing has changed for since it last ran is not run again.
+        What nothing has changed for since it last ran is not run again, unless all is to be made `anew`.
         """
         document = canvas.document
         if not document.content.graphs[""].nodes:
             canvas.say("There is nothing to run yet: add nodes first.")
             return ""
-        spec = JobSpec(workflow=document.workflow, targets=tuple(targets), title=canvas.tab.title)
+        spec = JobSpec(workflow=document.workflow, targets=tuple(targets), anew=anew, title=canvas.tab.title)
         try:
             job = self._app.jobs.submit(spec, export=self._app.default_export())
         except TesseraError as error:
             canvas.say(by_title(canvas, str(error)))
             return ""
         if not self.jobs_of(canvas):
-            canvas.scene.clear_states()
+            canvas.record.clear()
+            canvas.scene.show_states({})
         self._jobs[job] = canvas
         self.changed.emit()
         return job
@@ -77,8 +87,7 @@ class Runs(QObject):
         """(nodes done, nodes planned, title of the node that runs) of the job in front."""
         for job in self.jobs_of(canvas):
             done, planned = self._counts.get(job, (0, 0))
-            item = canvas.scene.items_by_id.get(self._running.get(job, ""))
-            return done, planned, item.title if item is not None else ""
+            return done, planned, canvas.record.title(self._running.get(job, ""))
         return 0, 0, ""
 
     def time_left(self, canvas: Canvas) -> str:
@@ -106,63 +115,82 @@ class Runs(QObject):
         canvas = self._jobs.get(event.job)
         if canvas is None:
             return
-        scene, node = canvas.scene, outer_node(event.node)
+        node = event.node
         if event.kind == "planned":
             nodes = event.data.get("nodes", ())
             self._counts[event.job] = (0, int(event.data.get("runs", len(nodes))))
-            for name in nodes:
-                scene.set_state(outer_node(str(name)), NodeState("waiting"))
+            self._say(canvas, {str(name): NodeState("waiting") for name in nodes})
         elif event.kind == "node_started":
             self._running[event.job] = node
-            scene.set_state(node, NodeState("running"))
+            self._say(canvas, {node: NodeState("running")})
         elif event.kind == "node_progress":
-            done, total = event.data.get("done", 0), event.data.get("total", 0)
-            share = done / total if isinstance(total, (int, float)) and total else -1.0
-            scene.set_state(node, NodeState("running", min(1.0, share)))
-            frame = self._bridge.preview(event.job)
-            item = scene.items_by_id.get(node)
-            draws = item is not None and any(output.type == "LATENT" for output in item.schema.outputs)
-            if frame is not None and self.previews and draws:
-                scene.set_preview(node, frame)
+            self._progress(canvas, event)
         elif event.kind == "node_finished":
             self._count(event.job)
-            scene.set_state(node, NodeState("done", seconds=float(event.data.get("seconds", 0.0))))
-            self.show_made(canvas, node)
+            self._over(canvas, node, NodeState("done", seconds=float(event.data.get("seconds", 0.0))))
         elif event.kind == "node_cached":
-            scene.set_state(node, NodeState("cached", text="Nothing it depends on has changed, so it was not run."))
-            self.show_made(canvas, node)
+            self._over(canvas, node, NodeState("cached", text=CACHED))
         elif event.kind in {"node_failed", "node_blocked"}:
-            self._failed(canvas, node, event)
+            self._failed(canvas, event)
+        elif event.kind == "log" and node:
+            canvas.record.note(node, clip(str(event.data.get("text", "")), LONGEST))
         elif event.kind == "finished":
             self._finished(canvas, event)
         self.changed.emit()
+
+    def _say(self, canvas: Canvas, states: Mapping[str, NodeState]) -> dict[str, NodeState]:
+        """Note what a run says of nodes, and show it on those of the open level; returns these."""
+        shown = canvas.record.here(canvas.record.say(states))
+        if len(shown) > MANY:
+            canvas.scene.show_states(canvas.record.of_level())
+        else:
+            for name, state in shown.items():
+                canvas.scene.set_state(name, state)
+        return shown
+
+    def _over(self, canvas: Canvas, node: str, state: NodeState) -> None:
+        """A node has its result: it is shown at once, on the node around it too."""
+        self._show_made(canvas, self._say(canvas, {node: state}))
+
+    def _show_made(self, canvas: Canvas, names: Iterable[str]) -> None:
+        if self.previews:
+            for name in names:
+                show_made(self._app, canvas, name)
+
+    def _progress(self, canvas: Canvas, event: JobEvent) -> None:
+        done, total = event.data.get("done", 0), event.data.get("total", 0)
+        share = done / total if isinstance(total, (int, float)) and total else -1.0
+        shown = self._say(canvas, {event.node: NodeState("running", min(1.0, share))})
+        frame = self._bridge.preview(event.job) if self.previews else None
+        for name in shown if frame is not None else ():
+            item = canvas.scene.items_by_id.get(name)
+            inside = canvas.run_name(name) != event.node
+            draws = inside or (item is not None and any(output.type == "LATENT" for output in item.schema.outputs))
+            if item is not None and item.layout.preview is not None and draws:
+                canvas.scene.set_preview(name, frame)
 
     def _count(self, job: str) -> None:
         done, planned = self._counts.get(job, (0, 0))
         self._counts[job] = (done + 1, planned)
 
-    def _failed(self, canvas: Canvas, node: str, event: JobEvent) -> None:
+    def _failed(self, canvas: Canvas, event: JobEvent) -> None:
         if event.kind == "node_blocked":
-            canvas.scene.set_state(node, NodeState("blocked", text="A node before it failed."))
+            self._say(canvas, {event.node: NodeState("blocked", text="A node before it failed.")})
             return
         cause, hint = str(event.data.get("cause", "it failed")), str(event.data.get("hint", ""))
         text = f"{cause}. {hint}" if hint else cause
         given = event.data.get("inputs")
         names = list(given) if isinstance(given, dict) else []
-        canvas.scene.set_state(node, NodeState("failed", text=text, input=field_named(cause, names)))
+        self._say(canvas, {event.node: NodeState("failed", text=text, input=field_named(cause, names))})
         canvas.say(text)
 
     def _finished(self, canvas: Canvas, event: JobEvent) -> None:
         del self._jobs[event.job]
-        for name, state in canvas.scene.states.items():
-            if state.kind in {"done", "cached"}:  # what they gave is known by signature from now on
-                self.show_made(canvas, name)
         self._running.pop(event.job, None)
         self._counts.pop(event.job, None)
+        for name, state in canvas.record.here(canvas.record.over()).items():
+            canvas.scene.set_state(name, state)
         outcome, error = event.data.get("outcome"), str(event.data.get("error", "") or "")
-        for name, state in list(canvas.scene.states.items()):
-            if state.kind in {"waiting", "running"}:
-                canvas.scene.set_state(name, NodeState())
         if outcome == "failed":
             self._mark(canvas, event.job)
             canvas.say(by_title(canvas, error))
@@ -175,57 +203,23 @@ class Runs(QObject):
         if not isinstance(error, InvalidWorkflow):
             return
         for problem in error.problems:
-            node = outer_node(problem.node)
-            if node in canvas.scene.items_by_id:
+            if problem.node and canvas.record.title(problem.node):
                 what = f"{problem.what[:1].upper()}{problem.what[1:]}"
                 text = ". ".join(part.rstrip(".") for part in (what, problem.fix) if part) + "."
-                canvas.scene.set_state(node, NodeState("failed", text=text, input=problem.input))
+                self._say(canvas, {problem.node: NodeState("failed", text=text, input=problem.input)})
 
     # ---- what nodes made
-
-    def show_made(self, canvas: Canvas, node: str) -> None:
-        """The picture or mask that a node of the open level gave, on it."""
-        item = canvas.scene.items_by_id.get(node)
-        if item is None or not self.previews or not shows_preview(item.schema):
-            return
-        name = run_name(canvas, node)
-        for index, output in enumerate(item.schema.outputs):
-            found = looking.flowing(self._app, name, index, output.type, PREVIEW_EDGE) if output.type in SHOWN else None
-            if found is not None and found.picture is not None:
-                canvas.scene.set_preview(node, picture_of(found))
-                return
-        found = looking.made(self._app, name)
-        if found is not None and found.encoded:
-            canvas.scene.set_preview(node, QImage.fromData(found.encoded))
-            return
-        for wire in canvas.document.wires_into(node) if item.schema.effects.output else ():
-            if wire.source not in canvas.scene.previews:
-                self.show_made(canvas, wire.source)
-            if wire.source in canvas.scene.previews:  # files are not kept in memory: it shows what it was given
-                canvas.scene.set_preview(node, canvas.scene.previews[wire.source])
-                return
 
     def show_previews(self, canvases: Iterable[Canvas], shown: bool) -> None:
         self.previews = shown
         for canvas in canvases:
             for node in list(canvas.scene.items_by_id):
                 if shown:
-                    self.show_made(canvas, node)
+                    show_made(self._app, canvas, node)
                 elif node in canvas.scene.previews:
                     canvas.scene.set_preview(node, None)
-
-
-SHOWN = frozenset({"IMAGE", "MASK"})
-PREVIEW_EDGE = 512
-
-
-def picture_of(found: Seen) -> QImage:
-    """A picture that was seen as a QImage of its own; null where it is none."""
-    if found.picture is None:
-        return QImage()
-    height, width = found.picture.shape[:2]
-    image = QImage(found.picture.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
-    return image.convertToFormat(QImage.Format.Format_RGB32)
+                else:
+                    canvas.scene.set_text(node, None)
 
 
 def field_named(cause: str, names: Iterable[str]) -> str:
@@ -240,15 +234,3 @@ def by_title(canvas: Canvas, sentence: str) -> str:
     found = re.match(r"node “([^”]+)”", sentence)
     item = canvas.scene.items_by_id.get(found[1]) if found is not None else None
     return sentence if found is None or item is None else f"“{item.title}”{sentence[found.end() :]}"
-
-
-def run_name(canvas: Canvas, node: str) -> str:
-    """A node of the open level as runs name it."""
-    return "/".join((*canvas.document.level, node))
-
-
-def outer_node(name: str) -> str:
-    """The node of the workflow that an event of a node within a subgraph belongs to ("outer/inner", "outer:inner")."""
-    for mark in ("/", ":"):
-        name = name.partition(mark)[0]
-    return name

@@ -46,6 +46,7 @@ class GraphScene(QGraphicsScene):
         self.selected: set[str] = set()
         self.states: dict[str, NodeState] = {}
         self.previews: dict[str, QImage] = {}
+        self.texts: dict[str, str] = {}  # what nodes gave that is no picture
         self.revision = 0  # rises with every change of what is painted
         self._raised = 0.0
         self._stop = document.subscribe(self.apply)
@@ -62,6 +63,7 @@ class GraphScene(QGraphicsScene):
         self.items_by_id = {}
         self.table = WireTable()
         self._raised = 0.0
+        self.states, self.previews, self.texts = {}, {}, {}  # of another level's nodes, which may have the same ids
         nodes = self.document.nodes
         graph, schemas = self.document.graph, self.document.schemas
         for name, node in nodes.items():
@@ -295,12 +297,13 @@ class GraphScene(QGraphicsScene):
         self.states[name] = state
         self.touch_node(name, anew=state.kind != before.kind or state.kind != "running")
 
-    def clear_states(self) -> None:
-        for name in self.states:
+    def show_states(self, states: Mapping[str, NodeState]) -> None:
+        """These are the states of the open level's nodes, and no others."""
+        for name in self.states.keys() | states.keys():
             item = self.items_by_id.get(name)
             if item is not None:
                 item.version += 1
-        self.states.clear()
+        self.states = dict(states)
         self._touch_all()
 
     def set_preview(self, name: str, image: QImage | None) -> None:
@@ -308,6 +311,15 @@ class GraphScene(QGraphicsScene):
             self.previews.pop(name, None)
         else:
             self.previews[name] = image
+        self.touch_node(name, anew=True)
+
+    def set_text(self, name: str, text: str | None) -> None:
+        if self.texts.get(name) == text:
+            return
+        if text is None:
+            self.texts.pop(name, None)
+        else:
+            self.texts[name] = text
         self.touch_node(name, anew=True)
 
     def touch_node(self, name: str, *, anew: bool = False) -> None:

@@ -11,19 +11,23 @@ StateKind = Literal["idle", "waiting", "running", "done", "cached", "failed", "b
 @dataclass(frozen=True, slots=True)
 class NodeState:
     """`progress` is 0..1 while running, below 0 where unknown; `seconds` how long it took; `input` the field at fault;
-    `text` one sentence: what happened and what to do."""
+    `text` one sentence: what happened and what to do. `done` of `total`: of the nodes within it, if any."""
 
     kind: StateKind = "idle"
     progress: float = -1.0
     seconds: float = 0.0
     text: str = ""
     input: str = ""
+    done: int = 0
+    total: int = 0
 
     @property
     def badge(self) -> str:
         """The word at the node's head."""
         if self.kind == "done":
             return f"{self.seconds:.1f} s" if self.seconds < 100 else f"{self.seconds / 60:.0f} min"
+        if self.kind == "running" and self.total:
+            return f"{self.done} of {self.total}"
         if self.kind == "running":
             return f"{self.progress:.0%}" if self.progress >= 0 else "running"
         return _BADGES[self.kind]

@@ -69,6 +69,8 @@ def inputs_in_words(scene: GraphScene, name: str) -> list[str]:
 
 def state_in_words(state: NodeState) -> str:
     """What a run says of it, "" where nothing."""
+    if state.kind == "running" and state.total:
+        return f"running, {state.done} of {state.total} done"
     if state.kind == "running":
         return f"running {state.progress:.0%}".replace("%", " %") if state.progress >= 0 else "running"
     if state.kind == "missing":

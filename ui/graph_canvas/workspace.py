@@ -84,7 +84,7 @@ class GraphWorkspace(Workspace):
         self.empty.add_button(self.templates)
         self.empty.add_button(self.blank)
         self.stack.addWidget(self.empty)
-        self.bar = RunBar(self)
+        self.bar = RunBar(self, app.commands)
         self.bar.command.connect(self._run_command)
         self.inspecting = Inspecting(self)
         self.tabs.chosen.connect(self._tab_chosen)
@@ -158,6 +158,7 @@ class GraphWorkspace(Workspace):
         self.inspecting.attach(canvas, self.editors[tab.id])
         self.stack.addWidget(canvas)
         self.beside.watch(acts)
+        self.runs.watch(canvas)
         canvas.set_minimap(self._minimap)
         canvas.view.snap = self._snap
         canvas.view.search_wanted.connect(finding.search)
@@ -198,8 +199,8 @@ class GraphWorkspace(Workspace):
             return
         handlers: dict[str, Callable[[], object]] = {
             "graph.minimap": self.toggle_minimap, "graph.snap": self.toggle_snap,
-            "graph.run": self.run, "graph.run_to_here": self.run_to_here, "graph.cancel": self.cancel,
-            "graph.menu": self._menu_of_selection, **self.beside.handlers(),
+            "graph.run": self.run, "graph.run_anew": self.run_anew, "graph.run_to_here": self.run_to_here,
+            "graph.cancel": self.cancel, "graph.menu": self._menu_of_selection, **self.beside.handlers(),
         }  # fmt: skip
         handlers |= self.files.handlers() | self.inspecting.handlers()
         for name, act in canvas_handlers().items():
@@ -227,6 +228,11 @@ class GraphWorkspace(Workspace):
         canvas = self.current
         if canvas is not None:
             self.inspecting.run(canvas)
+
+    def run_anew(self) -> None:
+        canvas = self.current
+        if canvas is not None:
+            self.inspecting.run(canvas, anew=True)
 
     def run_to_here(self) -> None:
         acts = self.acts

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from PySide6.QtCore import Qt, QTimer, Slot
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QLineEdit, QScrollArea, QWidget
+from PySide6.QtWidgets import QLineEdit, QPlainTextEdit, QScrollArea, QWidget
 from shiboken6 import isValid
 
 from engine.contracts.node_schema import InputSchema
-from engine.contracts.workflow import InputValue, Link, NodeMode
+from engine.contracts.workflow import InputValue, Link, NodeMode, SeedControl
 from engine.graph.subgraphs import SUBGRAPH
 from studio_app import looking
 from studio_app.application import Application
 from studio_app.documents.content import MAIN
 from studio_app.documents.edits import SetInputs, set_colour, set_mode, set_title
+from studio_app.documents.seeds import WORDS, SetSeedControl, control_of
 from ui import theme
 from ui.bridge.background import Background
 from ui.bridge.bridge import Bridge
 from ui.graph_canvas.acts import FRAME_COLOURS
-from ui.graph_canvas.geometry import NOTE, is_value, label_of
+from ui.graph_canvas.geometry import NOTE, is_value, label_of, shows_text
 from ui.graph_canvas.node_item import NodeItem
 from ui.graph_canvas.states import IDLE, NodeState
 from ui.graph_canvas.values.editor import ValueEditor
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 WIDTH = 300
 WHY_MS = 250
 MOST_VALUES = 60  # rows for one selection
+MOST_LINES = 10  # of a result that are seen at once
 MODES: tuple[tuple[NodeMode, str], ...] = (
     ("active", "Runs"), ("mute", "Muted: left out"), ("bypass", "Bypassed: values pass"),
 )  # fmt: skip
@@ -66,6 +69,8 @@ class PropertiesPanel(QWidget):
         self._state: Label | None = None
         self._why: Label | None = None
         self._go_button: Button | None = None
+        self._result_head: Label | None = None
+        self.result: QPlainTextEdit | None = None
         self.title: QLineEdit | None = None
         self.setAccessibleName("Properties")
         outer = Column(self, spacing=0)
@@ -124,6 +129,7 @@ class PropertiesPanel(QWidget):
 
     def _build(self, items: Sequence[NodeItem]) -> None:
         self.fields, self._state, self._why, self.title, self._go_button = {}, None, None, None, None
+        self.result = self._result_head = None
         page = QWidget()
         column = Column(page, spacing=1, margins=2)
         editor = self._editor
@@ -133,6 +139,8 @@ class PropertiesPanel(QWidget):
             self._build_nothing(column, editor)
         else:
             self._build_head(column, editor, items)
+            if len(items) == 1 and shows_text(items[0].schema):
+                self._build_result(column)
             self._build_values(column, editor, items)
             self._build_looks(column, editor, items)
             if len(items) == 1:
@@ -184,6 +192,26 @@ class PropertiesPanel(QWidget):
             inside.clicked.connect(lambda: editor.acts.open_node(name))
             column.addWidget(inside)
 
+    def _build_result(self, column: Column) -> None:
+        """The whole of what the node gave last, to read and to copy."""
+        self._result_head = Label("Result", "strong")
+        self.result = QPlainTextEdit()
+        self.result.setReadOnly(True)
+        self.result.setTabChangesFocus(True)
+        describe(self.result, "Result", "What the node gave when it last ran; it can be selected and copied.")
+        column.addWidget(self._result_head)
+        column.addWidget(self.result)
+
+    def _show_result(self, text: str | None) -> None:
+        if self.result is None or self._result_head is None:
+            return
+        for widget in (self._result_head, self.result):
+            widget.setVisible(text is not None)
+        if text is not None and self.result.toPlainText() != text:
+            self.result.setPlainText(text)
+            lines = min(MOST_LINES, self.result.blockCount() + len(text) // 40)
+            self.result.setFixedHeight(self.result.fontMetrics().lineSpacing() * max(1, lines) + theme.space(2.5))
+
     def _give_title(self, name: str, text: str) -> None:
         editor = self._editor
         if editor is not None and name in editor.document.nodes and editor.document.nodes[name].title != text:
@@ -213,11 +241,8 @@ class PropertiesPanel(QWidget):
             field.said.connect(editor.canvas.say)
             if isinstance(field, PromptValue):
                 field.editor.set_model(reader_of(editor.document, items[0].node.id))
-            if isinstance(field, SeedValue) and len(items) == 1:
-                node = items[0].node.id
-                field.lock_changed.connect(lambda locked, n=node, i=name: editor.seeds.set_locked(n, i, locked))
-            elif isinstance(field, SeedValue):
-                field.lock.hide()
+            if isinstance(field, SeedValue):
+                field.control_changed.connect(partial(self._set_control, name))
             column.addWidget(_labelled(label, schema, field))
 
     def _link_row(self, editor: ValueEditor, label: str, link: Link) -> QWidget:
@@ -249,6 +274,12 @@ class PropertiesPanel(QWidget):
                 editor.acts.do(f"Set {editor.label(items[0].node.id, name)}", *edits, merge=merge)
 
         return give
+
+    def _set_control(self, name: str, control: str) -> None:
+        """What becomes of the seeds of the selected nodes after a run."""
+        editor, wanted = self._editor, cast(SeedControl, control)
+        if editor is not None:
+            editor.acts.do(WORDS[wanted], *(SetSeedControl(item.node.id, name, wanted) for item in self._items()))
 
     def _build_looks(self, column: Column, editor: ValueEditor, items: Sequence[NodeItem]) -> None:
         names = [item.node.id for item in items]
@@ -289,13 +320,13 @@ class PropertiesPanel(QWidget):
             schema = field.item
             values = [value_in(schema, item.node.inputs, name) for item in items]
             mixed = any(value != values[0] for value in values)
+            if isinstance(field, SeedValue):
+                field.show_control(control_of(items[0].node, name))
             if field.isAncestorOf(self._focused()) and not mixed:
                 typed = editor.document.nodes[items[0].node.id].inputs.get(name)
                 if typed is not None or not self._focused():
                     continue
             field.show_value(values[0], mixed=mixed)
-            if isinstance(field, SeedValue) and len(items) == 1:
-                field.show_lock(editor.seeds.is_locked(items[0].node.id, name))
         if len(items) == 1:
             self._show_state(editor, items[0])
 
@@ -309,6 +340,7 @@ class PropertiesPanel(QWidget):
         parts = [state.text or (f"Done in {state.badge}." if state.kind == "done" else state.badge)]
         if plan is not None:
             parts.append(looking.plan_words(plan))
+        self._show_result(editor.scene.texts.get(item.node.id))
         if self._state is not None:
             self._state.setText(" ".join(part for part in parts if part))
             self._state.set_role("danger" if state.kind == "failed" else "muted")

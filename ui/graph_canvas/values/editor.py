@@ -9,9 +9,10 @@ from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QApplication, QFrame, QWidget
 
 from engine.contracts.node_schema import InputSchema
-from engine.contracts.workflow import InputValue, Link
+from engine.contracts.workflow import InputValue, Link, SeedControl
 from studio_app.documents.edits import set_input
 from studio_app.documents.graph_document import Change
+from studio_app.documents.seeds import WORDS, SetSeedControl, control_of
 from ui import theme
 from ui.bridge.bridge import Bridge
 from ui.graph_canvas.acts import Acts
@@ -24,11 +25,10 @@ from ui.graph_canvas.values.fields import PromptValue, SeedValue, ValueField
 from ui.graph_canvas.values.kinds import choices_of, filtered, kind_of, nothing_to_choose, value_in
 from ui.graph_canvas.values.make import make_field
 from ui.graph_canvas.values.reader import reader_of
-from ui.graph_canvas.values.seeds import OpenSeeds
 from ui.widgets.layouts import Column
 
 SMALLEST = {"picture": (220, 48), "curve": (220, 160), "json": (240, 110), "prompt": (260, 84), "colour": (140, 36),
-            "file": (220, 36), "seed": (230, 36)}  # fmt: skip
+            "file": (220, 36), "seed": (270, 36)}  # fmt: skip
 
 
 class ValueEditor(QObject):
@@ -38,7 +38,6 @@ class ValueEditor(QObject):
         super().__init__(acts.canvas)
         self.acts, self.bridge = acts, bridge
         self.canvas, self.view, self.scene, self.document = acts.canvas, acts.view, acts.scene, acts.document
-        self.seeds = OpenSeeds()
         self.frame: QFrame | None = None
         self.field: ValueField | None = None
         self.place: tuple[str, str] = ("", "")  # node and input that are edited, or were last
@@ -112,8 +111,8 @@ class ValueEditor(QObject):
             field.editor.set_model(reader_of(self.document, item.node.id))
         field.show_value(value)
         if isinstance(field, SeedValue):
-            field.show_lock(self.seeds.is_locked(*self.place))
-            field.lock_changed.connect(self._lock)
+            field.show_control(control_of(item.node, name))
+            field.control_changed.connect(self._control)
         self.frame, self.field = frame, field
         self._revision = self.document.revision
         self._follow()
@@ -143,10 +142,16 @@ class ValueEditor(QObject):
         if self.set_value(node, name, value, f"value {node}.{name} {self._session}"):
             self._revision = self.document.revision
 
-    @Slot(bool)
-    def _lock(self, locked: bool) -> None:
-        self.seeds.set_locked(*self.place, locked)
-        self.canvas.say("The seed stays as it is." if locked else "Each run draws a new seed.")
+    @Slot(str)
+    def _control(self, control: str) -> None:
+        """What becomes of the seed after a run: an entry of its own, which Escape leaves."""
+        node, name = self.place
+        wanted = cast(SeedControl, control)
+        self.document.seal()
+        if self.acts.do(WORDS[wanted], SetSeedControl(node, name, wanted)):
+            self._before, self._revision = self._value_now(), self.document.revision
+            self._next_session()
+            self.canvas.say(f"{WORDS[wanted]}.")
 
     @Slot()
     def _finished(self) -> None:
@@ -272,6 +277,8 @@ class ValueEditor(QObject):
             schema = self.schema_of(node, name)
             focused = QApplication.focusWidget()
             typing = focused is not None and self.frame is not None and self.frame.isAncestorOf(focused)
+            if isinstance(self.field, SeedValue):
+                self.field.show_control(control_of(self.document.nodes[node], name))
             if schema is not None and not typing:
                 self.field.show_value(value_in(schema, self.document.nodes[node].inputs, name))
         self._follow()

@@ -12,9 +12,12 @@ from engine.contracts.workflow import Workflow
 from studio_app import looking
 from studio_app.application import Application
 from studio_app.documents.graph_document import GraphDocument, Wire
+from studio_app.documents.seeds import advance
 from ui.bridge.background import Background
 from ui.graph_canvas.canvas import Canvas
-from ui.graph_canvas.runs import Runs, picture_of, run_name
+from ui.graph_canvas.made import picture_of
+from ui.graph_canvas.run_record import source_of
+from ui.graph_canvas.runs import Runs
 from ui.graph_canvas.values.editor import ValueEditor
 
 if TYPE_CHECKING:
@@ -48,27 +51,26 @@ class Running(QObject):
         canvas.pointer.go_to_fault = lambda node: go_to_fault(canvas, editor, node)
         canvas.pointer.flow = lambda wire: self.flow(canvas, wire)
 
-    def run(self, canvas: Canvas, editor: ValueEditor, targets: tuple[str, ...], count: int) -> list[str]:
-        """Queue the workflow `count` times; open seeds are drawn anew for each."""
+    def run(
+        self, canvas: Canvas, editor: ValueEditor, targets: tuple[str, ...], count: int, *, anew: bool = False
+    ) -> list[str]:
+        """Queue the workflow `count` times; after each, seeds that do not stay become what comes next."""
         editor.close_editor()
         jobs = []
         for _ in range(max(1, count)):
-            editor.seeds.draw(canvas.document)
-            job = self._runs.run(canvas, targets)
+            job = self._runs.run(canvas, targets, anew=anew)
             if not job:
                 break
             jobs.append(job)
+            advance(canvas.document)
         return jobs
 
     # ---- what flows
 
     def flow(self, canvas: Canvas, wire: Wire) -> str:
         """Rich text: type, size and picture of what went along a wire last, "" when it is not kept."""
-        schema = canvas.document.schema(wire.source)
-        index = next((i for i, o in enumerate(schema.outputs) if o.name == wire.output), -1)
-        if index < 0:
-            return ""
-        found = looking.flowing(self._app, run_name(canvas, wire.source), index, schema.outputs[index].type, THUMBNAIL)
+        source = source_of(canvas.document, wire.source, wire.output)
+        found = looking.flowing(self._app, *source, THUMBNAIL) if source is not None else None
         if found is None:
             return ""
         text = f"<br>{escape(found.words)}"
@@ -125,7 +127,11 @@ class Running(QObject):
 
 
 def go_to_fault(canvas: Canvas, editor: ValueEditor, node: str) -> None:
-    """Select the node, bring it into view, say what is wrong and open the field that is at fault."""
+    """Select the node that failed, at whatever level, say what is wrong and open the field that is at fault."""
+    *level, inner = canvas.record.fault(canvas.run_name(node)).split(":")
+    if tuple(level) != canvas.document.level:
+        canvas.go_to_level(tuple(level))
+        node = inner
     state = canvas.scene.states.get(node)
     item = canvas.scene.items_by_id.get(node)
     if state is None or item is None:
