@@ -28,7 +28,8 @@ class GuidedNetwork(ABC):
         self._request, self._noise = request, noise
         self._rules = rules_of(request.patches, noise.prediction)
         composed = is_composed(request.positive)  # AND weighs against the negative side whatever cfg is
-        guide = bool(request.negative) and (request.cfg != 1.0 or request.style != "cfg" or composed)
+        wanted = request.cfg != 1.0 or request.style != "cfg" or composed or request.unguided
+        guide = bool(request.negative) and wanted
         self._sides: tuple[tuple[ConditioningEntry, ...], ...] = (request.positive,)
         if guide and not distilled:
             middle = (request.middle,) if request.style != "cfg" else ()

@@ -47,6 +47,7 @@ class BindRequest:
     noise     the noise space as the patches leave it; None: the model's own
     style, middle, cfg_2   as GuiderValue's
     apart     one side of the guidance after the other, to save memory, where they could go as one batch
+    unguided  the negative side is asked for whatever `cfg` is
     """
 
     positive: tuple[ConditioningEntry, ...]
@@ -61,6 +62,7 @@ class BindRequest:
     cfg_2: float = 1.0
     inpaint_mask: torch.Tensor | None = None
     apart: bool = False
+    unguided: bool = False
 
 
 class Bound(Protocol):

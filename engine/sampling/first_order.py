@@ -15,9 +15,24 @@ def noise_for(state: SolverState, run: Run) -> torch.Tensor:
 
 def denoise_ve(latent: torch.Tensor, sigma: torch.Tensor, timestep: torch.Tensor, step: int, run: Run) -> torch.Tensor:
     """x₀ from a latent x₀ + σ·noise, or of a flow model, through the network."""
+    return _clean(latent, sigma, run.predict(_given(latent, sigma, run), timestep, step), run)
+
+
+def denoise_both(
+    latent: torch.Tensor, sigma: torch.Tensor, timestep: torch.Tensor, step: int, run: Run
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(x₀, x₀ without guidance), see `denoise_ve`; twice the same where the run has no unguided answer."""
+    guided, plain = run.predicted_both(_given(latent, sigma, run), timestep, step)
+    return _clean(latent, sigma, guided, run), _clean(latent, sigma, plain, run)
+
+
+def _given(latent: torch.Tensor, sigma: torch.Tensor, run: Run) -> torch.Tensor:
+    return latent if run.is_flow else latent / ((sigma**2 + 1) ** 0.5)
+
+
+def _clean(latent: torch.Tensor, sigma: torch.Tensor, output: torch.Tensor, run: Run) -> torch.Tensor:
     if run.is_flow:
-        return latent - run.predict(latent, timestep, step) * sigma
-    output = run.predict(latent / ((sigma**2 + 1) ** 0.5), timestep, step)
+        return latent - output * sigma
     if run.prediction == "epsilon":
         return latent - sigma * output
     if run.prediction == "v_prediction":

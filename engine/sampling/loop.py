@@ -15,17 +15,19 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 
 from engine.contracts.errors import InvalidRequest
-from engine.families.protocol import BindRequest, Family, LatentSpace
+from engine.families.protocol import BindRequest, Bound, Family, LatentSpace
 from engine.graph.numerics import note
 from engine.graph.values import ConditioningEntry, LatentValue, Patch
 from engine.sampling import schedules
 from engine.sampling.flow_space import FlowSpace, Space
+from engine.sampling.names import CFG_PP_SAMPLERS, SAMPLER_LABELS
 from engine.sampling.noise import draw, generators_for
 from engine.sampling.patches import differential_strength, patched_space
 from engine.sampling.schedules import Schedule
 from engine.sampling.solvers import Solver, solver_named
 from engine.sampling.state import Constrain, Run, SolverState, unconstrained
-from engine.sampling.step_cache import Settings, StepCache
+from engine.sampling.step_cache import Settings, Sided, StepCache
+from engine.sampling.unguided import Unguided
 
 ANY_SPACE = "any"
 
@@ -119,20 +121,37 @@ def prepare(family: Family, latent: LatentValue, plan: SamplePlan) -> Prepared:
     state = SolverState(start, constrain(first, start) if grey and start < until else first, generators)
     request = BindRequest(
         plan.positive, plan.negative, plan.cfg, _shape(clean), latent.inpaint, plan.patches, space,
-        plan.style, plan.middle, plan.cfg_2, latent.inpaint_mask, plan.apart,
+        plan.style, plan.middle, plan.cfg_2, latent.inpaint_mask, plan.apart, plan.sampler in CFG_PP_SAMPLERS,
     )  # fmt: skip
     bound = family.bind(request)
+    unguided = Unguided(_sided(bound, plan.sampler)) if request.unguided else None
     lossy = Settings.of(plan.patches)
-    cache = StepCache(lossy, bound, request) if lossy is not None else None
-    asked, total = (cache or bound).predict, plan.steps
+    cache = StepCache(lossy, unguided or bound, request) if lossy is not None else None
+    asked, total = (cache or unguided or bound).predict, plan.steps
 
     def predict(x: torch.Tensor, timestep: torch.Tensor, step: int) -> torch.Tensor:
         # A list of noise levels may be a part of a run: how much is done is then told by the noise that is left.
         done = step / total if plan.sigmas is None else space.done_at(float(timestep))
         return asked(x, timestep, done)
 
-    run = Run(schedule, predict, space.prediction, space.clip, constrain, timestep_of=space.timestep_of)
+    def both(x: torch.Tensor, timestep: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        assert unguided is not None
+        return predict(x, timestep, step), unguided.taken()
+
+    run = Run(
+        schedule, predict, space.prediction, space.clip, constrain, timestep_of=space.timestep_of,
+        predict_both=both if unguided is not None else None,
+    )  # fmt: skip
     return Prepared(solver, run, state, until, latent, cache)
+
+
+def _sided(bound: Bound, sampler: str) -> Sided:
+    if isinstance(bound, Sided):
+        return bound
+    raise InvalidRequest(
+        f"“{SAMPLER_LABELS[sampler]}” needs the network's answer without guidance, which windows don't keep",
+        where="sampler", fix="Choose a sampler without CFG++, or sample the picture whole",
+    )  # fmt: skip
 
 
 @torch.no_grad()

@@ -22,6 +22,17 @@ SAMPLER_LABELS: Mapping[str, str] = MappingProxyType(
         "dpm_2_ancestral": "DPM2 a",
         "lms": "LMS",
         "uni_pc_bh2": "UniPC bh2",
+        "res_multistep": "RES multistep",
+        "res_multistep_ancestral": "RES multistep a",
+        "gradient_estimation": "Gradient estimation",
+        "er_sde": "ER SDE",
+        "euler_cfg_pp": "Euler CFG++",
+        "euler_ancestral_cfg_pp": "Euler a CFG++",
+        "dpmpp_2s_ancestral_cfg_pp": "DPM++ 2S a CFG++",
+        "dpmpp_2m_cfg_pp": "DPM++ 2M CFG++",
+        "res_multistep_cfg_pp": "RES multistep CFG++",
+        "res_multistep_ancestral_cfg_pp": "RES multistep a CFG++",
+        "gradient_estimation_cfg_pp": "Gradient estimation CFG++",
     }
 )
 SCHEDULE_LABELS: Mapping[str, str] = MappingProxyType(
@@ -43,7 +54,15 @@ SCHEDULERS = SCHEDULES  # the field's usual, if odd, word for the same list
 
 # Samplers that draw noise after the first step: their picture changes with the number of steps.
 STOCHASTIC_SAMPLERS = frozenset(
-    {"euler_ancestral", "dpmpp_2m_sde", "dpmpp_sde", "lcm", "dpmpp_2s_ancestral", "dpmpp_3m_sde", "dpm_2_ancestral"}
-)
+    {
+        "euler_ancestral", "dpmpp_2m_sde", "dpmpp_sde", "lcm", "dpmpp_2s_ancestral", "dpmpp_3m_sde", "dpm_2_ancestral",
+        "res_multistep_ancestral", "er_sde", "euler_ancestral_cfg_pp", "dpmpp_2s_ancestral_cfg_pp",
+        "res_multistep_ancestral_cfg_pp",
+    }
+)  # fmt: skip
 # Samplers that run the network twice for each step but the last.
-TWO_STAGE_SAMPLERS = frozenset({"heun", "dpmpp_sde", "dpmpp_2s_ancestral", "dpm_2", "dpm_2_ancestral"})
+TWO_STAGE_SAMPLERS = frozenset(
+    {"heun", "dpmpp_sde", "dpmpp_2s_ancestral", "dpm_2", "dpm_2_ancestral", "dpmpp_2s_ancestral_cfg_pp"}
+)
+# Samplers that need what the network says without guidance beside what it says with it, whatever the scale.
+CFG_PP_SAMPLERS = frozenset(name for name in SAMPLER_LABELS if name.endswith("_cfg_pp"))

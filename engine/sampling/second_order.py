@@ -22,7 +22,7 @@ def dpm_2(state: SolverState, run: Run) -> SolverState:
 def dpm_2_ancestral(state: SolverState, run: Run) -> SolverState:
     """k-diffusion's sample_dpm_2_ancestral with eta 1; flow models: ComfyUI's sample_dpm_2_ancestral_RF."""
     sigma, sigma_to = run.schedule.sigmas[state.index], run.schedule.sigmas[state.index + 1]
-    sigma_down, keep, sigma_up = _ancestral_of(run, sigma, sigma_to)
+    sigma_down, keep, sigma_up = ancestral_of(run, sigma, sigma_to)
     latent, denoised = _through_the_middle(state, run, sigma_down)
     if bool(sigma_to):
         latent = keep * latent + noise_for(state, run) * sigma_up
@@ -66,13 +66,15 @@ def _flow_2s(state: SolverState, run: Run, denoised: torch.Tensor) -> SolverStat
     return state.stepped(run.constrain(latent, i + 1), denoised)
 
 
-def _ancestral_of(
-    run: Run, sigma: torch.Tensor, sigma_to: torch.Tensor
+def ancestral_of(
+    run: Run, sigma: torch.Tensor, sigma_to: torch.Tensor, eta: float = 1.0
 ) -> tuple[torch.Tensor, torch.Tensor | float, torch.Tensor]:
-    """(σ to go down to, what is kept of the latent there, σ of the noise put back)."""
+    """(σ to go down to, what is kept of the latent there, σ of the noise put back); `eta` 0: none is put back."""
+    if not eta:
+        return sigma_to, 1.0, torch.zeros(())
     if run.is_flow:
-        return flow_ancestral(sigma, sigma_to)
-    down, up = ancestral(sigma, sigma_to)
+        return flow_ancestral(sigma, sigma_to, eta)
+    down, up = ancestral(sigma, sigma_to, eta)
     return down, 1.0, up
 
 

@@ -20,7 +20,7 @@ from typing import Literal, TypeAlias
 import torch
 
 from engine.contracts.errors import UnknownChoice
-from engine.sampling import dpm, first_order, multistep, second_order, unipc
+from engine.sampling import cfg_pp, dpm, first_order, multistep, refined, second_order, unipc
 from engine.sampling.names import SAMPLERS
 from engine.sampling.schedules import Grid, Schedule
 from engine.sampling.state import Run, SolverState
@@ -89,6 +89,17 @@ SOLVERS: Mapping[str, Solver] = MappingProxyType(
             Solver("dpm_2_ancestral", second_order.dpm_2_ancestral, "ve", "ends"),
             Solver("lms", multistep.lms, "ve", "ends"),
             Solver("uni_pc_bh2", partial(unipc.uni_pc, bh2=True), "vp", "inner", below_one=1e-6),
+            Solver("res_multistep", refined.res_multistep, "ve", "ends"),
+            Solver("res_multistep_ancestral", partial(refined.res_multistep, eta=1.0), "ve", "ends"),
+            Solver("gradient_estimation", refined.gradient_estimation, "ve", "ends"),
+            Solver("er_sde", refined.er_sde, "ve", "ends", below_one=1e-4),
+            Solver("euler_cfg_pp", cfg_pp.euler_cfg_pp, "ve", "ends"),
+            Solver("euler_ancestral_cfg_pp", partial(cfg_pp.euler_cfg_pp, eta=1.0), "ve", "ends", below_one=1e-4),
+            Solver("dpmpp_2s_ancestral_cfg_pp", cfg_pp.dpmpp_2s_ancestral_cfg_pp, "ve", "ends"),
+            Solver("dpmpp_2m_cfg_pp", cfg_pp.dpmpp_2m_cfg_pp, "ve", "ends"),
+            Solver("res_multistep_cfg_pp", partial(refined.res_multistep, plus=True), "ve", "ends"),
+            Solver("res_multistep_ancestral_cfg_pp", partial(refined.res_multistep, eta=1.0, plus=True), "ve", "ends"),
+            Solver("gradient_estimation_cfg_pp", partial(refined.gradient_estimation, plus=True), "ve", "ends"),
         )
     }
 )

@@ -55,6 +55,8 @@ def clone_generator(generator: torch.Generator) -> torch.Generator:
 
 # predict(x, timestep, step): the guided network output for an input already scaled for the network.
 Predict: TypeAlias = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
+# predict_both(x, timestep, step): that, and what the network says without guidance.
+PredictBoth: TypeAlias = Callable[[torch.Tensor, torch.Tensor, int], tuple[torch.Tensor, torch.Tensor]]
 # constrain(latent, index): put back what a noise mask protects, at the noise level of sigma number `index`.
 Constrain: TypeAlias = Callable[[torch.Tensor, int], torch.Tensor]
 
@@ -75,11 +77,21 @@ class Run:
     constrain: Constrain = unconstrained
     noise: Callable[[SolverState], torch.Tensor] | None = None  # instead of the generators; tests inject it
     timestep_of: Callable[[float], float] | None = None  # what the network is told at a σ; None: σ itself
+    predict_both: PredictBoth | None = None  # for the samplers that need it (CFG++)
 
     @property
     def is_flow(self) -> bool:
         """Whether noisy latents are (1 − σ)·x₀ + σ·noise, σ in 0..1, and the network says noise − x₀."""
         return self.prediction == "flow"
+
+    def predicted_both(
+        self, x: torch.Tensor, timestep: torch.Tensor, step: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+        """(the guided output, the unguided one), see Predict; twice the same where there is no other."""
+        if self.predict_both is not None:
+            return self.predict_both(x, timestep, step)
+        output = self.predict(x, timestep, step)
+        return output, output
 
     def told(self, sigma: torch.Tensor) -> torch.Tensor:
         """What the network is told at `sigma`, a CPU tensor without dimensions."""
