@@ -10,15 +10,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from engine.contracts.errors import OutOfMemory, TesseraError
+from engine.contracts.errors import BadInput, NodeFailed, OutOfMemory, TesseraError
 from engine.memory.recovery import is_out_of_memory
 from engine.memory.words import time
 from engine.recipes.recommended import Recommended
 from engine.recipes.request import ImageRequest
-from engine.recipes.shapes import size_for
+from engine.recipes.shapes import check_size, size_for
 from studio_app.planning import Planned, Planner
 
 WORTH = 0.9  # what is offered for speed takes this share of the time or less
+# How a node's failure begins that comes from a child process, where its cause is words only.
+FROM_ELSEWHERE = ("memory: ", "the machine ran out of memory")
 SHORT = 5.0  # seconds: what is there sooner needs no offer
 EDGES = (64, 96, 128, 192, 256, 384, 512, 640, 768, 896, 1024, 1280, 1536, 2048, 3072, 4096, 6144)
 SMALLER_STEP = 0.8  # of the edge: the next smaller picture, where the plan seemed to fit and did not
@@ -45,7 +47,7 @@ def offers(planner: Planner, planned: Planned, request: ImageRequest, limits: Re
         return []
     if planned.refused:
         found = _remedy(planner, planned, request, limits)
-        return [found] if found is not None else _in_settings(planned)
+        return ([found] if found is not None else []) + _in_settings(planned)
     return list(_faster(planner, planned, request, limits))
 
 
@@ -66,6 +68,8 @@ def ran_out(error: BaseException | None) -> bool:
         return False
     if isinstance(error, OutOfMemory) or is_out_of_memory(error):
         return True
+    if isinstance(error, NodeFailed) and error.cause.startswith(FROM_ELSEWHERE):
+        return True
     return isinstance(error, TesseraError) and ran_out(error.__cause__)
 
 
@@ -73,19 +77,44 @@ def ran_out(error: BaseException | None) -> bool:
 
 
 def _remedy(planner: Planner, planned: Planned, request: ImageRequest, limits: Recommended) -> Offer | None:
-    """The smallest change that fits: eight bits, one picture at a time, a smaller picture, both."""
+    """The smallest change that fits and that the form can make: what the planner names, else eight bits, one picture at
+    a time, a smaller picture, both."""
     assert planned.request is not None
+    if planned.change is not None and (named := _as_fields(planned, request, limits)) is not None:
+        change = planned.change
+        note = _price(replace(planned, plan=change.plan))
+        return Offer(change.words, _changes(note, named), named, seconds=change.plan.seconds)
     may_go_fast = planned.machine is not None and planned.quality == "exact"
-    if may_go_fast:
-        allowed = planner.again(planned, planned.request, fast=True)
-        if not allowed.refused:
-            return _eight_bits(allowed)
-    if request.count > 1:
+    if planned.machine is None and request.count > 1:
         single = planner.again(planned, replace(planned.request, batch=1))
         if not single.refused:
             return Offer("Make one picture at a time", _price(single), {"count": 1})
     exact = _smaller(planner, planned, request, limits, 1.0)
     return exact if exact or not may_go_fast else _smaller(planner, planned, request, limits, 1.0, fast=True)
+
+
+def _as_fields(planned: Planned, request: ImageRequest, limits: Recommended) -> dict[str, Any] | None:
+    """The planner's change as fields of the request; None where the form has none for it."""
+    change, asked = planned.change, planned.request
+    if change is None or asked is None or change.quality == "4-bit":
+        return None
+    other = change.request
+    fields: dict[str, Any] = {}
+    if change.quality != planned.quality:
+        fields["fast"] = True
+    if other.batch != asked.batch:
+        fields["count"] = 1
+    if (other.width, other.height) != (asked.width, asked.height):
+        was = request.width or limits.width, request.height or limits.height
+        if request.margins or was != (asked.width, asked.height):
+            return None
+        try:
+            check_size(other.width, other.height, limits.multiple, limits.minimum, limits.maximum)
+        except BadInput:
+            return None
+        fields |= {"width": other.width, "height": other.height}
+    same = replace(other, width=asked.width, height=asked.height, batch=asked.batch)
+    return fields if fields and same == asked else None
 
 
 def _faster(planner: Planner, planned: Planned, request: ImageRequest, limits: Recommended) -> Iterator[Offer]:
@@ -134,7 +163,7 @@ def _smaller(
             continue
         poor = width * height < 0.6 * limits.area
         note = f"{_price(other)}; the model draws best at {limits.width} × {limits.height}" if poor else _price(other)
-        words = f"Make it {width} × {height}" + (" with eight-bit weights" if fast else "")
+        words = f"Make it {width} × {height}" + (" and allow 8-bit weights" if fast else "")
         fields = {"width": width, "height": height, **({"fast": True} if fast else {})}
         fitting = Offer(words, note, fields, seconds=other.plan.seconds if other.plan is not None else 0.0)
         waiting = waiting[middle + 1 :]
@@ -142,14 +171,19 @@ def _smaller(
 
 
 def _eight_bits(planned: Planned) -> Offer:
-    return Offer("Allow eight-bit weights", f"{_price(planned)}; the picture changes a little", {"fast": True})
+    seconds = planned.plan.seconds if planned.plan is not None else 0.0
+    return Offer("Allow 8-bit weights", _changes(_price(planned), {"fast": True}), {"fast": True}, seconds=seconds)
+
+
+def _changes(note: str, fields: dict[str, Any]) -> str:
+    return f"{note}; fewer bits change the picture a little" if fields.get("fast") else note
 
 
 def _in_settings(planned: Planned) -> list[Offer]:
     """What only the settings can allow."""
     if planned.change is None or planned.change.quality != "4-bit":
         return []
-    return [Offer("Allow four-bit weights…", "in the settings; it holds at the next start", command="app.preferences")]
+    return [Offer("Allow 4-bit weights…", "in the settings; it holds at the next start", command="app.preferences")]
 
 
 def _price(planned: Planned) -> str:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from engine.contracts.job_spec import JobSpec
     from engine.contracts.references import ModelRef
     from engine.graph.registry import Registry
-    from studio_app.models.index import ModelIndex
+    from studio_app.models.index import ModelEntry, ModelIndex
     from studio_app.settings.store import Settings
 
 # What a plan's phases do, in words.
@@ -96,6 +96,13 @@ class Planned:
         }  # fmt: skip
 
 
+def blueprint_of(entry: ModelEntry) -> Blueprint:
+    """What a model of this machine is built from."""
+    if entry.path.is_dir():
+        return Blueprint(entry.family, "", str(entry.path))
+    return Blueprint.of_file(entry.family, entry.info.edition)
+
+
 def allowing(quality: Quality, *, fast: bool) -> Quality:
     """What the settings allow, and eight bits where a run may go fast."""
     return "8-bit" if fast and quality == "exact" else quality
@@ -154,8 +161,7 @@ class Planner:
     def _of(self, ref: ModelRef) -> tuple[str, Blueprint, str]:
         """(its name, what it is built from, by what measurements know it). Raises MissingModel."""
         entry = self._models.entry(ref)
-        folder = str(entry.path) if entry.path.is_dir() else ""
-        return entry.name, Blueprint(entry.family, "" if folder else entry.info.variant, folder), entry.info.fingerprint
+        return entry.name, blueprint_of(entry), entry.info.fingerprint
 
     def again(self, planned: Planned, request: Request, *, fast: bool = False, exact: bool = False) -> Planned:
         """The same model on the same machine asked for something else: `fast` lets weights have eight bits, `exact`

@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.memory.video import SVD_CONFIGS
 from engine.models.fingerprint import read_config
-from engine.models.layouts.configs import config_of, default_variant
+from engine.models.layouts.configs import config_of, default_variant, variants_of
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,13 @@ class Blueprint:
         if self.family == "svd":
             return dict(SVD_CONFIGS[part])
         return config_of(self.family, self.variant or default_variant(self.family), part)
+
+    @classmethod
+    def of_file(cls, family: str, edition: str) -> Blueprint:
+        """Of a single file, by what `engine.models.identify` calls its variant. One that has no configurations of its
+        own is a kind of the family's usual one."""
+        known = variants_of(family) if edition else ()
+        return cls(family, edition if edition.lower().replace(" ", "-") in known else "")
 
     def has(self, part: str) -> bool:
         return not self.folder or (Path(self.folder) / part).is_dir()

@@ -64,7 +64,7 @@ def _info(path: Path, about: ModelFile, kind: ModelKind, family: str) -> ModelIn
         variant="inpaint" if about.variant == "inpaint" else "normal",
         defaults=recommended(family, about.variant, GENERAL),
         fingerprint=about.fingerprint, size_bytes=about.size_bytes, parameters=about.parameters,
-        notice=_notice(family, about) if kind == "checkpoint" else "", licence=about.licence,
+        notice=_notice(family, about) if kind == "checkpoint" else "", licence=about.licence, edition=about.variant,
     )  # fmt: skip
 
 

@@ -55,6 +55,7 @@ class ModelInfo:
     """What a model is and what it recommends.
 
     variant      "normal", or "inpaint" for U-Nets with 9 channels
+    edition      of a single file: which of its family's configurations it has, as identify words it ("klein 4B")
     fingerprint  sha256 over the configs, the headers of the weights and samples of their bytes: identifies the model
                  on this machine without reading all of it; the same architecture trained anew gets another
     vocabulary   the words it knows, when it is a small model that knows only some; empty = any words
@@ -75,6 +76,7 @@ class ModelInfo:
     vocabulary: tuple[str, ...] = ()
     styles_supported: tuple[str, ...] = ()
     parts: Mapping[str, str] = field(default_factory=dict)
+    edition: str = ""
 
 
 def identify_folder(path: Path) -> ModelInfo:
