@@ -22,7 +22,7 @@ from engine.graph.scheduler import Scheduler
 from engine.graph.services import CancelToken, Services
 from engine.graph.signatures import apply_pins, sign
 from engine.graph.subgraphs import Overrides
-from engine.graph.validate import NOTHING_TO_MAKE, within
+from engine.graph.validate import NOTHING_TO_MAKE, blocks, within
 from engine.graph.values import Artifact
 
 Outputs = dict[str, dict[str, Any]]
@@ -159,11 +159,9 @@ def prepare(spec: JobSpec, registry: Registry, overrides: Overrides) -> Prepared
 
 
 def _matters(problem: Problem, wanted: set[str], asked: Sequence[str], targets: Sequence[Step]) -> bool:
-    if not problem.node or problem.node in wanted or problem.code in ("duplicate_id", "unknown_target"):
-        return True
-    if asked:
+    if asked and problem.node and problem.node not in wanted and problem.code not in ("duplicate_id", "unknown_target"):
         return within(problem, asked)
-    return problem.code != "missing_input" or not targets
+    return blocks(problem, wanted, targets)
 
 
 def _refused(plan: Plan, needed: Sequence[Step], found: Sequence[Problem]) -> dict[str, NodeFailed]:

@@ -13,8 +13,9 @@ from studio_app.cli.documents import read_spec
 NAME = "validate"
 HELP = "check a workflow file without running it"
 DESCRIPTION = """\
-Checks a workflow and names every problem: the node, the input, what is wrong and what would be right. With --json it
-prints {"errors": [...], "signatures": {...}}; equal signatures mean equal results. Loads no model.
+Checks a workflow and names every problem: the node, the input, what is wrong and what would be right. What is wrong
+with nodes that no output needs is a warning only: they are not run. With --json it prints {"errors": [...], "warnings":
+[...], "signatures": {...}}; equal signatures mean equal results. Loads no model.
 """
 
 
@@ -26,9 +27,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from engine.graph.bindings import runs_of
     from engine.graph.signatures import signatures
-    from engine.graph.validate import problems
+    from engine.graph.validate import problems, warnings
 
     found: list[Problem] = []
+    idle: list[Problem] = []
     signed: dict[str, str] = {}
     count = 0
     try:
@@ -38,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
         signed = signatures(spec.workflow, registry)
         for overrides in runs_of(spec):
             found += [p for p in problems(spec.workflow, registry, spec.targets, overrides) if p not in found]
+            idle += [p for p in warnings(spec.workflow, registry, overrides) if p not in idle and p not in found]
     except InvalidWorkflow as error:
         found += error.problems
     except BadInput as error:
@@ -46,8 +49,13 @@ def run(args: argparse.Namespace) -> int:
             remark(str(error))
             return EXIT_BAD_INPUT
     if args.json:
-        print_json({"errors": [p.to_json() for p in found], "signatures": signed})
-    elif found:
+        print_json(
+            {"errors": [p.to_json() for p in found], "warnings": [p.to_json() for p in idle], "signatures": signed}
+        )
+        return EXIT_BAD_INPUT if found else 0
+    for problem in idle:
+        remark(f"unused: {problem.sentence()}")
+    if found:
         for problem in found:
             remark(problem.sentence())
     else:

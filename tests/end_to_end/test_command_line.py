@@ -267,6 +267,18 @@ def test_bad_workflows_are_named_exactly_by_validate_and_refused_by_run(
     assert here() == ["flow.json"]
 
 
+def test_an_unused_node_is_warned_of_and_does_not_make_a_workflow_wrong(cli: Callable[..., Said]) -> None:
+    document = build(ImageRequest(prompt=CIRCLE, steps=1), Recommended(128, 128)).workflow.to_json()
+    document["nodes"].append({"id": "alone", "type": "image.scale", "inputs": {}})
+    Path("flow.json").write_text(json.dumps(document))
+    said = cli("validate", "flow.json", "--json")
+    assert (said.code, said.json["errors"]) == (0, [])
+    assert {(p["node"], p["code"]) for p in said.json["warnings"]} == {("alone", "missing_input")}
+    plain = cli("validate", "flow.json")
+    assert plain.code == 0
+    assert plain.err.startswith("unused: node “alone”, input “image”: it has no value")
+
+
 @pytest.mark.parametrize("setting", ["sampler.seed", "seed=5", "nothing.seed=5", "sampler.sed=5", "sampler.seed=NaN"])
 def test_a_wrong_setting_is_refused(cli: Callable[..., Said], setting: str) -> None:
     spec = build(ImageRequest(prompt=CIRCLE, steps=1), Recommended(128, 128))

@@ -15,7 +15,7 @@ from engine.contracts.references import BlobRef, ModelRef
 from engine.contracts.workflow import Link, Node, Socket, Subgraph, Workflow
 from engine.graph.node import In, NodeContext, node
 from engine.graph.signatures import signatures
-from engine.graph.validate import check, problems
+from engine.graph.validate import check, problems, warnings
 from engine.graph.values import Blob, Checkpoint, Image
 from tests.unit.graph_nodes import Bench, n, registry
 
@@ -149,18 +149,45 @@ def test_targets_limit_what_is_looked_at() -> None:
 
 
 def test_problems_come_in_the_order_of_the_nodes() -> None:
-    assert [p.node for p in found(n("a", "t.add", a="@zz.x"), n("b", "t.add"), n("c", "t.save"))] == ["a", "b", "c"]
+    graph = [
+        n("a", "t.add", a="@zz.x"), n("b", "t.add", b="@a.sum"), n("c", "t.save", value="@b.sum"), n("d", "t.save"),
+    ]  # fmt: skip
+    assert [p.node for p in found(*graph)] == ["a", "b", "d"]
 
 
 def test_check_raises_with_every_problem() -> None:
     with pytest.raises(InvalidWorkflow, match=r"1 more problem\)") as caught:
-        check(Workflow(nodes=(n("a", "t.add"), n("b", "t.save"))), REGISTRY)
-    assert [p.node for p in caught.value.problems] == ["a", "b"]
+        check(Workflow(nodes=(n("a", "t.add"), n("b", "t.save", value="@a.sum"), n("c", "t.save"))), REGISTRY)
+    assert [p.node for p in caught.value.problems] == ["a", "c"]
 
 
 def test_a_half_finished_node_that_no_output_needs_does_not_stop_a_run() -> None:
     result = Bench().run(n("a", "t.save", value=1), n("b", "t.add"))
     assert result.outcome == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "code"),
+    [
+        ({}, "missing_input"), ({"image": "@p.image"}, "missing_input"), ({**GOOD, "steps": 0}, "out_of_range"),
+        ({**GOOD, "sampler": "fast"}, "unknown_choice"), ({**GOOD, "on": 3}, "wrong_type"),
+        ({**GOOD, "image": "@gone.image"}, "dangling_link"), ({**GOOD, "cfg": math.nan}, "not_finite"),
+        ({**GOOD, "image": "@p.nothing"}, "unknown_output"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_an_unused_node_is_a_warning(inputs: dict[str, Any], code: str) -> None:
+    """Nothing made depends on it, so it is not run, as ComfyUI does not run it; a made node with it is refused."""
+    nodes = (n("p", "t.picture"), n("m", "t.many", **inputs), n("s", "t.save", value=1))
+    assert found(*nodes) == []
+    assert {(p.node, p.code) for p in warnings(Workflow(nodes=nodes), REGISTRY)} == {("m", code)}
+    assert Bench(many_kinds).run(*nodes).outcome == "succeeded"
+    used = (*nodes[:2], n("s", "t.save", value="@m.image"))
+    assert {p.code for p in found(*used)} == {code}
+    assert warnings(Workflow(nodes=used), REGISTRY) == []
+    with pytest.raises(InvalidWorkflow):
+        Bench(many_kinds).run(*used)
+    # Where nothing makes anything, nothing is beside what is made.
+    assert {p.code for p in found(*nodes[:2])} == {code}
 
 
 def test_a_broken_node_anywhere_stops_a_run() -> None:
