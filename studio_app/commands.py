@@ -49,6 +49,8 @@ TABLE: tuple[Command, ...] = (
     Command("models.undo_remove", "Bring back the removed model", "Undo the last move to the trash.", "Models",
             icon="undo"),
     Command("app.preferences", "Preferences…", "Change the studio's settings.", "File", "Ctrl+,", "settings"),
+    Command("app.custom_nodes", "Nodes of your own…", "See which plugins were found, and let them run or not.", "File",
+            icon="shield-check"),
     Command("app.quit", "Quit", "Close the studio; everything is kept.", "File", "Ctrl+Q"),
     Command("picture.copy", "Copy picture", "Copy the chosen picture to the clipboard.", "Edit", "Ctrl+C", "copy"),
     Command("picture.copy_parameters", "Copy parameters", "Copy the prompt and settings of the chosen picture as text.",

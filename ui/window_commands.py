@@ -34,10 +34,12 @@ class WindowCommands(QObject):
         handlers: dict[str, Callable[[], object]] = {
             "app.palette": self.open_palette,
             "app.preferences": self.open_preferences,
+            "app.custom_nodes": self.open_custom_nodes,
             "app.quit": window.close,
             "file.open_output_folder": self.open_output_folder,
             "library.save_unsaved": self.save_unsaved,
             "models.free_memory": self._app.engine.free_memory,
+            "models.will_it_fit": self.open_will_it_fit,
             "view.theme_system": lambda: self._set("ui.theme", "system"),
             "view.theme_dark": lambda: self._set("ui.theme", "dark"),
             "view.theme_light": lambda: self._set("ui.theme", "light"),
@@ -154,10 +156,26 @@ class WindowCommands(QObject):
         dialog.activateWindow()
         return dialog
 
+    def close_down(self) -> None:
+        """Wait for what a dialog's worker still does. Before the window goes."""
+        for dialog in self._dialogs.values():
+            close_down = getattr(dialog, "close_down", None)
+            if close_down is not None:
+                close_down()
+
     def open_preferences(self) -> None:
         from ui.dialogs.preferences import Preferences
 
         self._open("preferences", lambda: Preferences(self._app, self._window))
+
+    def open_custom_nodes(self) -> None:
+        """Ask first about those that the page in front lacks."""
+        from ui.dialogs.custom_nodes import CustomNodes
+
+        dialog = self._open("custom_nodes", lambda: CustomNodes(self._app, self._window))
+        page = self._window.page
+        if isinstance(dialog, CustomNodes) and page is not None:
+            dialog.want(page.missing_nodes())
 
     def open_shortcuts(self) -> None:
         from ui.dialogs.shortcuts import Shortcuts
@@ -173,6 +191,11 @@ class WindowCommands(QObject):
         from ui.dialogs.models_help import ModelsHelp
 
         self._open("models", lambda: ModelsHelp(self._app, self._window))
+
+    def open_will_it_fit(self) -> None:
+        from ui.dialogs.will_it_fit import WillItFit
+
+        self._open("fit", lambda: WillItFit(self._app, self._window.bridge, self._window))
 
     def open_system(self) -> None:
         from ui.dialogs.system import SystemReport

@@ -50,6 +50,10 @@ class Workspace(QWidget):
     def receive(self, thing: object) -> None:
         """Another page hands something over: a JobSpec or an ImageRequest to go on with here."""
 
+    def missing_nodes(self) -> tuple[str, ...]:
+        """The node types that what is in front asks for and this studio lacks."""
+        return ()
+
     def start_with(self, prompt: str) -> None:
         """Fill in `prompt` and make the picture: the first picture in one click."""
 

@@ -41,6 +41,7 @@ class PluginEntry:
 
     key    what consent is kept by: the path of a file or folder, "package:<name>" for an installed one
     types  its node types; for one that is off, those that its text names
+    files  how many code files it has, and `size` how many bytes they are; both 0 where it can't be read
     """
 
     key: str
@@ -52,6 +53,8 @@ class PluginEntry:
     complaints: tuple[str, ...] = ()
     development: bool = False
     code_hash: str = ""
+    files: int = 0
+    size: int = 0
 
 
 @dataclass
@@ -122,8 +125,9 @@ class Plugins:
         """Every plugin, as its files are now."""
         return self._look()[1]
 
-    def enable(self, name: str, *, development: bool = False) -> PluginEntry:
-        """The person's consent to the code as it is now; with `development`, to what it becomes too.
+    def enable(self, name: str, *, development: bool = False, seen: str = "") -> PluginEntry:
+        """The person's consent to the code as it is now; with `development`, to what it becomes too. `seen` is the hash
+        of the code that the person was shown: other code than that is not enabled.
 
         `name` is a plugin's name or its path. Raises UnknownChoice, InvalidRequest when two have the name,
         BadPlugin when its files can't be read, and StorageError when the consent can't be kept.
@@ -132,6 +136,8 @@ class Plugins:
             entry = self._find(name)
             if not entry.code_hash:
                 raise BadPlugin(entry.complaints[0].rstrip(".") if entry.complaints else "it can't be read")
+            if seen and seen != entry.code_hash:
+                raise BadPlugin("its code has changed since it was shown", where=entry.name, fix="Look at it again")
             self._consent.agree(entry.key, Agreement(entry.code_hash, development))
             return self._find(entry.key)
 
@@ -236,8 +242,9 @@ class Plugins:
         development = trusted or (agreement is not None and agreement.development)
         place = str(plugin.root) if plugin.origin == "folder" else plugin.detail
         entry = PluginEntry(
-            key, plugin.name, plugin.origin, place, "off", development=development, code_hash=plugin.code_hash
-        )
+            key, plugin.name, plugin.origin, place, "off", development=development, code_hash=plugin.code_hash,
+            files=len(plugin.files), size=sum(len(data) for data in plugin.files.values()),
+        )  # fmt: skip
         if agreement is None and not trusted:
             return _with(entry, "off", (), _types_written(plugin)), None
         if not development and agreement is not None and agreement.code_hash != plugin.code_hash:

@@ -13,7 +13,7 @@ from ui import theme
 from ui.dialogs.network_ledger import LedgerTable
 from ui.dialogs.page import PageDialog, scrolling
 from ui.dialogs.setting_editors import SettingEditor, editor_for
-from ui.widgets.basics import IconButton, Label, Line, describe, set_property
+from ui.widgets.basics import Button, IconButton, Label, Line, describe, set_property
 from ui.widgets.layouts import Column, Row
 
 if TYPE_CHECKING:
@@ -108,7 +108,8 @@ class Preferences(PageDialog):
                 rows = [SettingRow(app, setting) for setting in settings]
                 self._group_rows.append(rows)
                 self.rows += rows
-                self.pages.addWidget(_page(rows, LedgerTable(app) if name == "network" else None))
+                more = {"network": LedgerTable, "nodes": _own_nodes}.get(name)
+                self.pages.addWidget(_page(rows, more(app) if more is not None else None))
         side = Column(spacing=0, margins=1)
         side.addWidget(self.groups)
         middle.addLayout(side)
@@ -146,6 +147,18 @@ class Preferences(PageDialog):
         self.groups.setFixedWidth(theme.px(160))
         for index in range(self.groups.count()):
             self.groups.item(index).setSizeHint(QSize(0, theme.px(32)))
+
+
+def _own_nodes(app: Application) -> QWidget:
+    """The way to the plugins that were found."""
+    holder = QWidget()
+    row = Row(holder)
+    words = "See which plugins were found, and let them run or not."
+    row.addWidget(Label(words, "muted", wrap=True), 1, Qt.AlignmentFlag.AlignTop)
+    button = Button("Nodes of your own…", "shield-check", tip=words)
+    button.clicked.connect(lambda: app.commands.run("app.custom_nodes"))
+    row.addWidget(button, 0, Qt.AlignmentFlag.AlignTop)
+    return holder
 
 
 def _page(rows: list[SettingRow], more: QWidget | None = None) -> QWidget:

@@ -68,6 +68,9 @@ class ReportDialog(PageDialog):
         else:
             get = Button("Swap…", tip="Put a node that fits in its place.")
             get.clicked.connect(lambda: self._swap(lack))
+            own = Button("Nodes of your own…", tip="See whether a plugin that is off has it.")
+            own.clicked.connect(self._own_nodes)
+            buttons.addWidget(own)
         buttons.addWidget(get)
         buttons.addStretch(1)
         words.addLayout(buttons)
@@ -82,6 +85,10 @@ class ReportDialog(PageDialog):
     def _act(self, lack: Lack) -> None:
         self.accept()
         self._missing.choose_model(lack)
+
+    def _own_nodes(self) -> None:
+        self.accept()
+        self._missing.run_command("app.custom_nodes")
 
     def _swap(self, lack: Lack) -> None:
         self.accept()

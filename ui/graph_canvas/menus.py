@@ -22,6 +22,7 @@ _NODE = (
     ("graph.select_upstream", "graph.select_downstream"), ("graph.group", "graph.ungroup"),
     ("graph.subgraph", "graph.unpack"),
 )  # fmt: skip
+_MISSING = (("graph.swap", "app.custom_nodes"),)
 _SEVERAL = (
     ("graph.align_left", "graph.align_right", "graph.align_top", "graph.align_bottom"),
     ("graph.distribute_across", "graph.distribute_down", "graph.lay_out"),
@@ -38,7 +39,10 @@ def menu_at(acts: Acts, finding: Finding, place: QPointF) -> QMenu:
     menu = QMenu(acts.canvas)
     commands = acts.canvas.app.commands
     scene = acts.scene
-    if scene.node_at(place) is not None:
+    over = scene.node_at(place)
+    if over is not None:
+        if over.schema.origin == "placeholder":
+            add_commands(menu, commands, _MISSING)
         add_commands(menu, commands, _NODE)
         if len(scene.selected) > 1:
             add_commands(menu.addMenu("Arrange"), commands, _SEVERAL)

@@ -29,8 +29,12 @@ class NodeFinder:
     """Knows every node type; `recent` are the types used last, the newest first."""
 
     def __init__(self, schemas: Iterable[NodeSchema], recent: Sequence[str] = ()) -> None:
-        self._entries = [(schema, _words(schema)) for schema in schemas if schema.origin != "placeholder"]
+        self.set_schemas(schemas)
         self.recent: list[str] = list(recent)[:RECENT]
+
+    def set_schemas(self, schemas: Iterable[NodeSchema]) -> None:
+        """These are the node types now."""
+        self._entries = [(schema, _words(schema)) for schema in schemas if schema.origin != "placeholder"]
 
     def used(self, type_name: str) -> None:
         """Remember a choice."""

@@ -14,6 +14,7 @@ from engine.contracts.errors import TesseraError
 from engine.contracts.job_spec import JobSpec
 from engine.contracts.references import ModelRef
 from studio_app.application import Application
+from studio_app.workflows.opening import missing_types
 from studio_app.workflows.workflows import OpenWorkflow
 from ui import theme
 from ui.bridge.bridge import Bridge
@@ -92,6 +93,7 @@ class GraphWorkspace(Workspace):
         self.tabs.new_wanted.connect(self.files.new)
         self.runs.changed.connect(self._show_run)
         self._stop = app.workflows.tabs_changed.subscribe(lambda tab: self.show_tabs())
+        self._stop_types = app.plugins.changed.subscribe(lambda registry: bridge.post(self._types_changed, registry))
         self._start()
 
     def _start(self) -> None:
@@ -178,6 +180,14 @@ class GraphWorkspace(Workspace):
             self._app.workflows.show(tabs[index])
             self.show_tabs()
             self.take_focus()
+
+    def _types_changed(self, registry: object) -> None:
+        """A plugin was enabled, changed or turned off: the search and what is open know it at once."""
+        found = self._app.node_types()
+        self.finder.set_schemas(found.schemas())
+        for tab in self._app.workflows.tabs:
+            if tab.document.registry is not found:
+                tab.document.set_registry(found)
 
     @Slot(object)
     def _document_changed(self, change: object) -> None:
@@ -370,6 +380,10 @@ class GraphWorkspace(Workspace):
         if isinstance(thing, JobSpec):
             self.inspecting.open_as_graph(thing)
 
+    def missing_nodes(self) -> tuple[str, ...]:
+        canvas = self.current
+        return missing_types(canvas.document.workflow, self._app.node_types()) if canvas is not None else ()
+
     def start_with(self, prompt: str) -> None:
         self.files.start_text_to_picture()
         self.run()
@@ -395,6 +409,7 @@ class GraphWorkspace(Workspace):
         self.inspecting.close_down()
         self._release()
         self._stop()
+        self._stop_types()
         self.beside.close_down()
         for canvas, _, _ in self.pages.values():
             canvas.close_down()

@@ -187,6 +187,10 @@ class PropertiesPanel(QWidget):
         go.hide()
         self._go_button = go
         column.addWidget(go)
+        if item.schema.origin == "placeholder" and self._app.commands.is_bound("app.custom_nodes"):
+            own = Button("Nodes of your own…", "shield-check", tip="See whether a plugin that is off has this node.")
+            own.clicked.connect(lambda: self._app.commands.run("app.custom_nodes"))
+            column.addWidget(own)
         if item.node.type.startswith(SUBGRAPH):
             inside = Button("Open", "boxes", tip="Show what is in the subgraph.")
             inside.clicked.connect(lambda: editor.acts.open_node(name))
