@@ -15,12 +15,13 @@ from statistics import median
 from typing import Any
 
 from engine.contracts.errors import BadInput, InvalidDocument
+from engine.contracts.references import BlobRef
 from engine.recipes.checks import MAX_COUNT, MAX_SEED, check_request
 from engine.recipes.enlarge import REDRAWN_STEPS, STRENGTHS, target_size
 from engine.recipes.margins import Margins
 from engine.recipes.recommended import Recommended
 from engine.recipes.request import ImageRequest
-from engine.recipes.shapes import SHAPES, Shape, shape_of, size_for
+from engine.recipes.shapes import SHAPES, Shape, fit_size, shape_of, size_for
 from engine.recipes.vocabulary import unknown_words
 from studio_app.events import Signal, Unsubscribe
 
@@ -59,6 +60,7 @@ class CreateSession:
         self._several = False
         self._seed_locked = False
         self._area = 0
+        self._start_size: tuple[int, int] | None = None  # of the picture to start from, where it is known
         self._changed: Signal[SessionChange] = Signal()
 
     # ---- reading
@@ -183,19 +185,36 @@ class CreateSession:
     # ---- changing
 
     def update(self, **fields: Any) -> None:
-        """Replace fields of the request. A mask and margins go with their picture, and enlarging it as it is, which is
-        what a picture that comes while enlarging is on is taken for."""
+        """Replace fields of the request. A mask and margins go with their picture, and enlarging it as it is."""
         if "init" in fields and fields["init"] is None:
-            fields["mask"], fields["margins"] = None, Margins()
+            fields["mask"], fields["margins"], self._start_size = None, Margins(), None
         enlarge = fields.get("enlarge", self._request.enlarge)
-        if enlarge and self._request.init is None and fields.get("init") is not None and "enlarge" not in fields:
-            fields["enlarge"] = enlarge = dataclasses.replace(enlarge, as_is=True)
         if enlarge.as_is and not self._can_enlarge_as_is(fields):
             fields["enlarge"] = dataclasses.replace(enlarge, as_is=False)
+            if enlarge and "width" not in fields:  # what is drawn has a size of the model's
+                fields["width"], fields["height"] = self._working_size(False)
         changed = {name for name, value in fields.items() if getattr(self._request, name) != value}
         if changed:
             self._request = dataclasses.replace(self._request, **fields)
             self._emit(changed)
+
+    def start_from(self, picture: BlobRef, width: int, height: int) -> None:
+        """Start from a picture of this size: worked on at a size of the model's, or its own where only that grows."""
+        enlarge = self._request.enlarge
+        if enlarge:
+            enlarge = dataclasses.replace(enlarge, as_is=True)
+        self._start_size = (width, height)
+        wide, high = self._working_size(bool(enlarge))
+        self.update(init=picture, mask=None, margins=Margins(), width=wide, height=high, enlarge=enlarge)
+
+    def fitted(self, width: int, height: int) -> tuple[int, int]:
+        """The size to work at for a picture of this size."""
+        limits = self._facts.recommended
+        return fit_size(width, height, self.area, limits.multiple, limits.minimum, limits.maximum)
+
+    def _working_size(self, as_is: bool) -> tuple[int, int]:
+        size = self._start_size or self.size
+        return size if as_is else self.fitted(*size)
 
     def set_enlarge(self, **fields: Any) -> None:
         """Replace fields of how the picture is enlarged. With a picture to start from that one is meant, as it is."""
@@ -203,7 +222,11 @@ class CreateSession:
         after = dataclasses.replace(before, **fields)
         if after and not before and "as_is" not in fields:
             after = dataclasses.replace(after, as_is=self._can_enlarge_as_is({}))
-        self.update(enlarge=after)
+        was, becomes = bool(before) and before.as_is, bool(after) and after.as_is
+        changed: dict[str, Any] = {"enlarge": after}
+        if self._start_size is not None and was != becomes:
+            changed["width"], changed["height"] = self._working_size(becomes)
+        self.update(**changed)
 
     def _can_enlarge_as_is(self, fields: Mapping[str, Any]) -> bool:
         init, mask, margins = (fields.get(name, getattr(self._request, name)) for name in ("init", "mask", "margins"))
@@ -214,7 +237,7 @@ class CreateSession:
         before = self._request
         names = [item.name for item in dataclasses.fields(ImageRequest)]
         changed = {name for name in names if getattr(before, name) != getattr(request, name)}
-        self._request = request
+        self._request, self._start_size = request, None
         self._several, self._seed_locked = False, True
         self._emit(changed | {"several", "seed_locked"})
 
@@ -236,7 +259,8 @@ class CreateSession:
     def _keep_shape(self, shape: Shape | None) -> set[str]:
         """Give the request the shape's size as it is now. A size that was left to the model stays so where it can."""
         native = self._request.width is None and self.area == self._facts.recommended.area
-        if shape is None or native:
+        enlarge = self._request.enlarge
+        if shape is None or native or (enlarge and enlarge.as_is):  # a picture that only grows keeps its own size
             return set()
         width, height = self.shape_size(shape)
         self._request = dataclasses.replace(self._request, width=width, height=height)

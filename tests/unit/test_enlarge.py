@@ -231,8 +231,14 @@ def test_create_enlarges_a_picture_that_comes_as_it_is_and_forgets_that_with_it(
     session.set_enlarge(factor=2.0)
     assert session.made_size == (1024, 1024)
     assert not session.request.enlarge.as_is
-    session.update(init=PICTURE)
+    session.start_from(PICTURE, 300, 200)
     assert session.request.enlarge.as_is
+    assert (session.size, session.made_size) == ((300, 200), (600, 400))
+    session.set_enlarge(as_is=False)
+    assert (session.size, session.made_size) == ((624, 416), (1248, 832))
+    session.set_enlarge(factor=1.0)
+    session.set_enlarge(factor=2.0)
+    assert (session.request.enlarge.as_is, session.size) == (True, (300, 200))
     session.update(prompt="")
     assert session.problems() == {}
     assert [request.prompt for request in session.requests()] == [""]
@@ -243,7 +249,7 @@ def test_create_enlarges_a_picture_that_comes_as_it_is_and_forgets_that_with_it(
     session.set_enlarge(factor=9.0)
     assert session.problems()["enlarge"] == "enlarging: the factor 9 is out of range. Use 1 to 8."
     session.set_enlarge(factor=1.0)
-    assert session.made_size == (512, 512)
+    assert session.made_size == session.size == (624, 416)
     again = CreateSession(ModelFacts(SD15))
     session.set_enlarge(factor=3.0, how="tiles", strength=0.2)
     assert again.restore(session.to_json())

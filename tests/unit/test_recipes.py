@@ -129,7 +129,7 @@ def test_inpainting_keeps_what_the_mask_leaves_by_compositing() -> None:
         ({"strength": 1.5}, "The strength 1.5 is out of range. Use 0 to 1."),
         ({"count": 65}, "The number of pictures 65 is out of range. Use 1 to 64."),
         ({"seed": -1}, f"The seed -1 is out of range. Use 0 to {MAX_SEED:g}."),
-        ({"sampler": "eulr"}, "There is no sampler “eulr”. Did you mean “euler” or “heun”?"),
+        ({"sampler": "eulr"}, "There is no sampler “eulr”. Did you mean “euler” or “heun” or “euler_cfg_pp”?"),
         ({"mask": MASK}, "A mask needs a picture to work on. Give the picture whose masked part should be redrawn."),
     ],
 )

@@ -12,6 +12,7 @@ from engine.sampling.names import SAMPLER_LABELS, SCHEDULE_LABELS
 from studio_app.documents.create_session import CreateSession, SessionChange
 from studio_app.models.index import ModelEntry
 from ui import theme
+from ui.create.enlarge_row import EnlargeDetails
 from ui.create.form_parts import Field
 from ui.widgets.basics import Button
 from ui.widgets.inputs import Choice, NumberField, SliderField, Toggle
@@ -63,6 +64,7 @@ class Advanced(QWidget):
             "clip_skip": Field("CLIP skip", self.clip_skip),
             "file_format": Field("File format", self.file_format),
         }
+        self.enlarge = EnlargeDetails(session)
         self._lay_out()
         self._connect()
         session.subscribe(self._follow)
@@ -87,8 +89,9 @@ class Advanced(QWidget):
                 assert name in halves
                 grid.addWidget(self.fields[name], row, column)
                 row, column = (row + 1, 0) if column else (row, 1)
-        grid.addWidget(self.fast, row, 0, 1, 2)
-        grid.addWidget(self.reset, row + 1, 0, 1, 2)
+        grid.addWidget(self.enlarge, row, 0, 1, 2)
+        grid.addWidget(self.fast, row + 1, 0, 1, 2)
+        grid.addWidget(self.reset, row + 2, 0, 1, 2)
         grid.setColumnStretch(0, 1)
         grid.setColumnStretch(1, 1)
 

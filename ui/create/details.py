@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QFrame, QScrollArea, QWidget
 
 from engine.contracts.results import ResultRecord
 from engine.recipes.build import request_of
+from engine.recipes.request import ImageRequest
 from engine.sampling.names import SAMPLER_LABELS, SCHEDULE_LABELS
 from ui import theme
 from ui.create.difference import exact_request
@@ -89,6 +90,18 @@ class Details(QWidget):
         self._column.addStretch(1)
 
 
+def enlarged_words(request: ImageRequest) -> str:
+    """ "2×, in tiles, strength 0.3"."""
+    enlarge = request.enlarge
+    words = [f"to {enlarge.width} × {enlarge.height}" if enlarge.width else f"{enlarge.factor:g}×"]
+    if enlarge.upscaler is not None:
+        words.append(f"with {enlarge.upscaler.name}")
+    if enlarge.redraws and enlarge.strength is not None:
+        how = "in tiles" if enlarge.how == "tiles" else "by a second pass"
+        words += [how, f"strength {enlarge.strength:g}", f"{enlarge.steps} steps"]
+    return ", ".join(words)
+
+
 def facts_of(record: ResultRecord) -> dict[str, str]:
     """Heading → value, in the order they are read."""
     request = request_of(record.spec)
@@ -111,7 +124,10 @@ def facts_of(record: ResultRecord) -> dict[str, str]:
         if request.init is not None:
             masked = " inside a mask" if request.mask is not None else ""
             how = "extended" if request.margins else f"strength {request.strength:g}{masked}"
+            how = "as it is" if request.enlarge and request.enlarge.as_is else how
             facts["Started from"] = f"{request.init.name or 'a picture'}, {how}"
+        if request.enlarge:
+            facts["Enlarged"] = enlarged_words(request)
     if record.numerics.quantisation != "none":
         facts["Weights"] = f"{record.numerics.quantisation.removeprefix('int')} bits (made fast)"
     elif request is not None and request.fast:

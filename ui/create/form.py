@@ -16,6 +16,7 @@ from ui import theme
 from ui.bridge.background import Background
 from ui.bridge.bridge import Bridge
 from ui.create.advanced import Advanced
+from ui.create.enlarge_row import EnlargeRow
 from ui.create.form_parts import Hint, Section
 from ui.create.generate_bar import GenerateBar
 from ui.create.quantity_row import QuantityRow
@@ -30,7 +31,7 @@ from ui.widgets.layouts import Column, Row
 COLUMN_WIDTH = 376
 SCROLL_BAR = 10
 # What is wrong here is said at the field; the rest is said above Generate.
-PLACED = ("prompt", "mask", "strength", "mask_feather")
+PLACED = ("prompt", "mask", "strength", "mask_feather", "enlarge")
 
 
 class CreateForm(QWidget):
@@ -76,6 +77,7 @@ class CreateForm(QWidget):
         self.shape_size = Label("", "small")
         self.shapes = ShapePicker(session.shapes)
         self.size_hint = Hint()
+        self.enlarge = EnlargeRow(session)
         self.quantity = QuantityRow(session)
         self.start = StartPicture(app, session, background)
         self.advanced = Advanced(session)
@@ -104,7 +106,7 @@ class CreateForm(QWidget):
         shape.add(self.size_hint)
         start = Section("Start from a picture")
         start.add(self.start)
-        for section in (prompt, styles, shape, self.quantity, start, self.advanced_fold):
+        for section in (prompt, styles, shape, self.enlarge, self.quantity, start, self.advanced_fold):
             # Never smaller than it wants to be: where there is no room the column scrolls.
             section.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
             column.addWidget(section)
@@ -152,6 +154,7 @@ class CreateForm(QWidget):
     def refresh_models(self) -> None:
         """Look at the models again, and take over what the chosen one recommends."""
         self.advanced.set_models(self._app.models.list("checkpoint"))
+        self.advanced.enlarge.set_upscalers(self._app.models.list("upscaler"))
         self._take_model()
 
     def _take_model(self) -> None:
@@ -248,6 +251,7 @@ class CreateForm(QWidget):
         self.prompt_hint.say(problems.get("prompt", ""))
         self.start.complain(problems)
         self.advanced.complain(problems)
+        self.enlarge.complain(problems.get("enlarge", ""))
         size = problems.get("width") or problems.get("height") or ""
         self.size_hint.say("" if self.advanced_fold.is_open() else size)
         hidden = [text for name, text in problems.items() if name not in PLACED and not self.advanced_fold.is_open()]

@@ -31,6 +31,7 @@ ACTIONS = (
     ("picture.copy", "copy", "Copy", "Copies the picture to the clipboard.", "Ctrl+C"),
     ("picture.use_as_input", "image-plus", "Use as input", "Starts the next picture from this one.", "Ctrl+I"),
     ("picture.variations", "shuffle", "Make variations", "Makes more like this one.", "Ctrl+M"),
+    ("picture.enlarge", "expand", "Enlarge 2×", "Makes the picture twice as wide and as high.", "Ctrl+Shift+E"),
     (
         "picture.reuse_settings",
         "sliders-horizontal",

@@ -192,7 +192,7 @@ class StartPicture(QWidget):
         self.hint.say(problems.get("mask", "") or problems.get("margins", ""))
 
     def _follow(self, change: SessionChange) -> None:
-        if change.fields & {"init", "mask", "margins", "strength", "mask_feather"}:
+        if change.fields & {"init", "mask", "margins", "strength", "mask_feather", "enlarge"}:
             self._show()
 
     def _show(self) -> None:
@@ -201,9 +201,10 @@ class StartPicture(QWidget):
         extended = bool(request.margins)
         self.remove.setVisible(has)
         self.name.setVisible(has)
+        kept = bool(request.enlarge) and request.enlarge.as_is  # it is only made larger
         for widget in (self.strength_field, self.mask_row):  # an extended picture keeps all that it has
-            widget.setVisible(has and not extended)
-        self.extend.setVisible(has and not masked)
+            widget.setVisible(has and not extended and not kept)
+        self.extend.setVisible(has and not masked and not kept)
         for button in (self.mask_file, self.mask_paint):
             button.setVisible(not masked)
         self.mask_remove.setVisible(masked)

@@ -12,14 +12,15 @@ from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QGuiApplicat
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 from engine.contracts.errors import TesseraError
-from engine.contracts.references import BlobRef, ModelRef
+from engine.contracts.references import ModelRef
 from engine.contracts.results import ResultRecord
 from engine.recipes.build import request_of
+from engine.recipes.enlarge import Enlarge
 from engine.recipes.margins import Margins
 from engine.recipes.request import ImageRequest
-from engine.recipes.shapes import fit_size
 from studio_app.application import Application
 from studio_app.documents.create_session import CreateSession, SessionChange
+from studio_app.documents.enlarging import larger
 from ui.bridge.background import Background
 from ui.bridge.bridge import Bridge
 from ui.create.comparisons import Comparisons
@@ -123,6 +124,7 @@ class CreateWorkspace(Workspace):
             "picture.show_file": lambda: self._with_chosen(self.actions_on_pictures.show_file),
             "picture.use_as_input": lambda: self._with_chosen(self.use_as_input),
             "picture.variations": lambda: self._with_chosen(self.make_variations),
+            "picture.enlarge": lambda: self._with_chosen(self.enlarge),
             "picture.reuse_settings": lambda: self._with_chosen(self.reuse_settings),
             "picture.open_as_graph": lambda: self._with_chosen(lambda record: self.sent.emit("Graph", record.spec)),
             "picture.show_difference": lambda: self._with_chosen(self.comparisons.ask),
@@ -193,13 +195,18 @@ class CreateWorkspace(Workspace):
             return
         start = request if request is not None else self.session.request
         near = dataclasses.replace(start, init=record.artifact, mask=None, strength=CLOSE_STRENGTH)
-        if start.margins:  # the request's size is that of the picture before it was extended
-            width, height = self._fitted(record.width, record.height)
-            near = dataclasses.replace(near, margins=Margins(), width=width, height=height)
+        if start.margins or start.enlarge:  # the request's size is that of the picture before it was made larger
+            width, height = self.session.fitted(record.width, record.height)
+            near = dataclasses.replace(near, margins=Margins(), enlarge=Enlarge(), width=width, height=height)
         self._submit([self.session.variations(near, VARIATIONS)])
 
     def _make_close_variations(self, record: ResultRecord) -> None:
         self.make_variations(record, close=True)
+
+    def enlarge(self, record: ResultRecord) -> None:
+        """Make a picture twice as large, from its own prompt."""
+        if self._submit([larger(record, self.session.request)]):
+            self.results.message.say("The picture is being made twice as wide and as high.")
 
     def reuse_settings(self, record: ResultRecord) -> None:
         """Bring back what made this very picture."""
@@ -219,7 +226,7 @@ class CreateWorkspace(Workspace):
 
     def use_as_input(self, record: ResultRecord) -> None:
         """Start the next picture from this one, at its size."""
-        self._start_from(record.artifact, record.width, record.height)
+        self.session.start_from(record.artifact, record.width, record.height)
         self.results.message.say("The next picture starts from this one.")
 
     # ---- pictures coming in
@@ -231,19 +238,10 @@ class CreateWorkspace(Workspace):
 
     def _arrived_from_outside(self, arrival: Arrival) -> None:
         self.form.start.hint.say("")
-        self._start_from(arrival.ref, arrival.width, arrival.height)
+        self.session.start_from(arrival.ref, arrival.width, arrival.height)
         self._offered = arrival.request
         if arrival.request is not None:
             self.results.message.say("This picture holds the settings it was made with.", "Use its settings")
-
-    def _start_from(self, ref: BlobRef, width: int, height: int) -> None:
-        width, height = self._fitted(width, height)
-        self.session.update(init=ref, mask=None, margins=Margins(), width=width, height=height)
-
-    def _fitted(self, width: int, height: int) -> tuple[int, int]:
-        """The size to work at for a picture of this size."""
-        limits = self.session.facts.recommended
-        return fit_size(width, height, self.session.area, limits.multiple, limits.minimum, limits.maximum)
 
     @Slot()
     def _message_acted(self) -> None:
