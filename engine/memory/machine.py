@@ -7,6 +7,7 @@ common card of that size (half of its dense sixteen-bit rate, 80 % of what its s
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -77,8 +78,8 @@ def real_card(budget: int, total: int, ram: int, name: str, bandwidth: float = 0
 
 
 def guard_of(budget: int) -> int:
-    """Bytes that are left free of a card."""
-    return min(GUARD, budget // 8)
+    """Bytes that are left free of a card; Windows takes more of it for itself."""
+    return min(WINDOWS_GUARD if sys.platform == "win32" else GUARD, budget // 8)
 
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*$", re.IGNORECASE)

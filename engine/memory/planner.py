@@ -92,10 +92,16 @@ class Plan:
 
 
 def plans(model: ModelFootprint, request: Request, machine: Machine, quality: Quality = "exact") -> list[Plan]:
-    """Every way that fits, best first: fastest, and of equally fast ones the simplest."""
+    """Every way that fits, best first: fastest, and of equally fast ones the simplest. Exact ones alone where exact
+    is asked and there are any: tiles only for a picture that can't be decoded whole."""
     found = [p for p in _all(model, request, machine, quality) if p.peak <= machine.usable and p.ram <= machine.ram]
     if not found:
         return []
+    if quality == "exact":
+        # The very picture before a sooner one; its last bits before its colours.
+        found = (
+            [p for p in found if not p.vae_tile and not p.apart] or [p for p in found if not p.vae_tile] or found
+        )  # fmt: skip
     found.sort(key=_simplicity)
     fastest = min(found, key=lambda p: p.seconds).seconds
     near = [p for p in found if p.seconds <= fastest * CLOSE]

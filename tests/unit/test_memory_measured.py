@@ -47,7 +47,7 @@ class Known(Chooser):
         parts = (
             Footprint("text_encoder", "text", GIB, GIB, (), GIB // 4, GIB // 8, 1e11),
             Footprint("transformer", "denoiser", 12 * GIB, GIB, (GIB,) * 11, GIB // 2, 2 * GIB, 1e13),
-            Footprint("vae", "vae", GIB // 5, GIB // 5, (), GIB // 9, GIB, 1e12),
+            Footprint("vae", "vae", GIB // 5, GIB // 5, (), GIB // 9, GIB // 2, 1e12),
         )
         return ModelFootprint("flux", "dev", parts, {256: GIB // 16}, 1, 2 * GIB, 1)
 
@@ -114,8 +114,8 @@ def test_a_decode_is_remembered_when_the_next_run_begins(tmp_path: Path) -> None
     memory.seen["vae", 32, 32] = GIB  # a tile: of no plan held to
     again = chooser.hold(memory, MODEL, "one", Request())
     assert again is not None
-    base = plan.phases[2].peak - working(GIB)
-    assert again.phases[2].peak == base + working(GIB, 3 * GIB)
+    base = plan.phases[2].peak - working(GIB // 2)
+    assert again.phases[2].peak == base + working(GIB // 2, 3 * GIB)
 
 
 def test_steps_say_how_fast_the_card_and_its_line_are(tmp_path: Path) -> None:

@@ -110,7 +110,11 @@ def test_more_memory_never_makes_it_slower_and_exact_means_exact(model: ModelFoo
     less, more = (choose(model, Request(), machine) for machine in (small, replace(small, vram=small.vram * 2)))
     if less is not None:
         assert more is not None
-        assert more.seconds <= less.seconds * 1.03
+        # With more memory a picture may be decoded whole that went in tiles, or together what went apart: the very
+        # picture, which is not always sooner.
+        if (less.vae_tile > 0, less.apart) == (more.vae_tile > 0, more.apart):
+            assert more.seconds <= less.seconds * 1.03
+        assert (more.vae_tile > 0) <= (less.vae_tile > 0)
         assert less.bits == 16
 
 

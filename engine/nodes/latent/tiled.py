@@ -16,7 +16,7 @@ from engine.contracts.node_schema import Effects
 from engine.graph.node import In, NodeContext, node
 from engine.graph.values import Image, Latent, LatentValue, Vae
 from engine.memory import tiling
-from engine.nodes.latent.picture import pixels_of
+from engine.nodes.latent.picture import _decoded, _encoded, pixels_of
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +27,7 @@ Tone = Annotated[str, In(choices=tiling.STATISTICS, advanced=True)]
 
 
 @node("latent.decode_image_tiled", category="Latent", outputs=("image",), title="Decode picture in tiles",
-      effects=Effects(parallel_safe=False), search=("VAEDecodeTiled",))  # fmt: skip
+      effects=Effects(parallel_safe=False), search=("VAEDecodeTiled",), shapes=_decoded)  # fmt: skip
 def decode_image_tiled(
     ctx: NodeContext,
     vae: Vae,
@@ -57,7 +57,7 @@ def decode_image_tiled(
 
 
 @node("latent.encode_image_tiled", category="Latent", outputs=("latent",), title="Encode picture in tiles",
-      effects=Effects(parallel_safe=False), search=("VAEEncodeTiled",))  # fmt: skip
+      effects=Effects(parallel_safe=False), search=("VAEEncodeTiled",), shapes=_encoded)  # fmt: skip
 def encode_image_tiled(
     ctx: NodeContext,
     vae: Vae,
