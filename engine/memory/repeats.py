@@ -136,8 +136,10 @@ def _left(out: Any, given: list[Any], more: int, above: int, flops: float) -> _L
             storages.append(_Storage(storage.nbytes() // value.element_size(), value.dtype))
             size += storage.nbytes()
         outputs.append(
-            _Output(-1, places[storage._cdata], tuple(value.shape), value.stride(), value.storage_offset(), value.dtype)
-        )
+            _Output(
+                -1, places[storage._cdata], tuple(value.shape), value.stride(), int(value.storage_offset()), value.dtype
+            )
+        )  # fmt: skip
     return _Left(spec, tuple(outputs), tuple(storages), above, flops) if size == more else None
 
 
@@ -150,7 +152,7 @@ def _told(value: Any) -> Hashable:
 
 def _likeness(block: torch.nn.Module) -> Hashable:
     """Equal for blocks whose forwards do the same to the shapes of their inputs."""
-    return tuple((name, *_alike(layer)) for name, layer in block.named_modules())
+    return tuple((name, _alike(layer)) for name, layer in block.named_modules())
 
 
 def _alike(layer: torch.nn.Module) -> Hashable:

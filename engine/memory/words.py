@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from engine.memory.footprint import GIB, ModelFootprint
 from engine.memory.machine import Machine
-from engine.memory.planner import Change, Plan
+from engine.memory.planner import SHARE, Change, Plan
+from engine.memory.request import Request
 
 _HOW = {
     "all": "everything stays on the card",
@@ -17,7 +18,20 @@ _HOW = {
 }
 
 
-def sentence(plan: Plan, model: ModelFootprint) -> str:
+_IN_SHORT = {
+    "all": "all on the card", "text_first": "text encoders first", "swap": "one part at a time",
+    "pinned": "{0} blocks stay, the rest streams", "blocks": "blocks stream", "leaves": "layers stream",
+    "disk": "from the disk",
+}  # fmt: skip
+
+
+def in_short(plan: Plan) -> str:
+    """What was chosen, in a few words: for a table."""
+    also = [f"{plan.bits}-bit"] * (plan.bits < 16) + [f"tiles of {plan.vae_tile}"] * bool(plan.vae_tile)
+    return ", ".join([_IN_SHORT[plan.residency].format(plan.pinned), *also, *["one at a time"] * plan.apart])
+
+
+def sentence(plan: Plan, model: ModelFootprint, request: Request | None = None) -> str:
     """What was chosen, in one sentence."""
     how = _HOW[plan.residency].format(pinned=plan.pinned, blocks=len(model.denoiser.blocks))
     also = []
@@ -27,8 +41,16 @@ def sentence(plan: Plan, model: ModelFootprint) -> str:
         also.append(f"the picture is decoded in tiles of {plan.vae_tile} pixels")
     if plan.apart:
         also.append("pictures and sides of the guidance go one after the other")
+    if request is not None and request.windows > 1:
+        also.append(f"the picture is drawn in {request.windows} windows of {request.window} pixels")
+    reading = next((phase.peak for phase in plan.phases if phase.name == "text"), 0)
+    if reading and any(part.weights * SHARE[plan.bits] > reading for part in model.of("text")):
+        also.append("the text encoder is larger than the card and comes block by block")
     text = ", ".join([how, *also])
-    return f"{text[0].upper()}{text[1:]}: {size(plan.peak)} of the card at most, about {time(plan.seconds)} a picture."
+    return (
+        f"{text[0].upper()}{text[1:]}: {size(plan.peak)} of the card at most, {size(plan.ram)} of main memory, about "
+        f"{time(plan.seconds)} a picture."
+    )
 
 
 def effect(plan: Plan) -> str:
@@ -37,7 +59,10 @@ def effect(plan: Plan) -> str:
     if plan.bits < 16:
         said.append(f"{plan.bits}-bit weights change the picture a little")
     if plan.vae_tile:
-        said.append("tiles change colours by no more than two of 255 steps")
+        # docs/tiles.md: 99.9 of 100 numbers by no more than 1.2, the furthest by 2.8.
+        said.append("tiles change colours by about one of 255 steps, three at most")
+    if plan.apart:
+        said.append("one after the other differs from together in the last bits, which can't be seen")
     text = ", and ".join(said)
     return f"{text[0].upper()}{text[1:]}." if text else ""
 
