@@ -66,17 +66,11 @@ def text_flowing(app: Application, node: str, output: int) -> str | None:
     items = value if isinstance(value, (list, tuple)) else [value]
     if not all(isinstance(item, (str, int, float, bool)) for item in items):
         return None
-    lines = [_plain(item) for item in items[:MOST_ITEMS]]
+    lines = [f"{item:.10g}" if isinstance(item, float) else str(item) for item in items[:MOST_ITEMS]]
     if len(items) > MOST_ITEMS:
         lines.append(f"… and {len(items) - MOST_ITEMS:,} more")
     text = "\n".join(lines)
     return text if len(text) <= LONGEST_WHOLE else f"{text[:LONGEST_WHOLE]}…"
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def made(app: Application, node: str) -> Seen | None:

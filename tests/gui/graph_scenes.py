@@ -8,6 +8,7 @@ from engine.contracts.workflow import FormField, Link, Node, Workflow
 from studio_app.documents.edits import SetForm, set_input
 from studio_app.documents.subgraph_edits import ExposeSocket
 from tests.gui.canvas_scenes import canvas_scenes
+from tests.gui.graph_run_scenes import run_scenes
 
 if TYPE_CHECKING:
     from tests.gui.screenshots import Stage
@@ -60,6 +61,7 @@ def graph_scenes(stage: Stage) -> None:
     _fault(stage, page)
     _form(stage, page)
     _subgraph(stage, page)
+    run_scenes(stage, page)
 
 
 def _running(stage: Stage, page: GraphWorkspace) -> None:

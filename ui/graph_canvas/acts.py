@@ -345,4 +345,6 @@ class Acts:
     def go_to_bookmark(self, mark: Bookmark) -> None:
         if mark.level != self.document.level:
             self.canvas.go_to_level(mark.level)
+        if mark.level != self.document.level:
+            return  # the subgraph it looks into is gone, which was said
         self.view.look_at(QPointF(*mark.centre), mark.scale)

@@ -100,7 +100,12 @@ class GraphView(QGraphicsView):
         return self.mapToScene(self.viewport().rect()).boundingRect()
 
     def centre(self) -> QPointF:
-        return self.visible_area().center()
+        """The place in the middle; `look_at` of it changes nothing."""
+        return self.to_scene(self._middle())
+
+    def _middle(self) -> QPointF:
+        port = self.viewport()
+        return QPointF(port.width() / 2, port.height() / 2)
 
     def to_scene(self, place: QPointF) -> QPointF:
         """A place in the viewport, exactly (mapToScene takes whole pixels only)."""
@@ -112,7 +117,7 @@ class GraphView(QGraphicsView):
         if scale is not None:
             self._set_scale(scale)
         now = self.scale_factor
-        middle = QPointF(self.viewport().rect().center())
+        middle = self._middle()
         self._scroll_to(centre.x() * now - middle.x(), centre.y() * now - middle.y())
 
     def zoom(self, factor: float, about: QPointF | None = None) -> None:

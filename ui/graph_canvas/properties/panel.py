@@ -214,7 +214,7 @@ class PropertiesPanel(QWidget):
         if text is not None and self.result.toPlainText() != text:
             self.result.setPlainText(text)
             lines = min(MOST_LINES, self.result.blockCount() + len(text) // 40)
-            self.result.setFixedHeight(self.result.fontMetrics().lineSpacing() * max(1, lines) + theme.space(2.5))
+            self.result.setFixedHeight(self.result.fontMetrics().lineSpacing() * max(1, lines) + theme.space(3.5))
 
     def _give_title(self, name: str, text: str) -> None:
         editor = self._editor

@@ -53,7 +53,8 @@ class MoveNodesGesture(Gesture):
         self._wire: Wire | None = None
         self._offset = (0.0, 0.0)
         self._turns: list[float] = []
-        self._heading, self._turned_at = 0.0, 0.0
+        self._heading, self._furthest = 0.0, view.viewportTransform().map(start).x()
+        self._shaken = False
         scene.raise_nodes(names)
 
     def move(self, place: QPointF, pixels: QPointF, modifiers: Qt.KeyboardModifier) -> None:
@@ -68,7 +69,7 @@ class MoveNodesGesture(Gesture):
         if (dx, dy) == self._offset:
             return
         self._offset = (dx, dy)
-        self.scene.place({name: (ox + dx, oy + dy) for name, (ox, oy) in self.origins.items()})
+        self._place()
         if len(self.origins) == 1 and not self._lone:
             self._watch_shaking(pixels.x())
         if self._lone:
@@ -86,19 +87,27 @@ class MoveNodesGesture(Gesture):
 
     def _watch_shaking(self, x: float) -> None:
         """Four turns within a breath: take the node out of its wires."""
-        step = x - self._turned_at
-        if abs(step) < SHAKE_PIXELS:
+        step = x - self._furthest
+        if step * self._heading > 0:
+            self._furthest = x
+        if abs(step) < SHAKE_PIXELS or step * self._heading > 0:
             return
-        heading = 1.0 if step > 0 else -1.0
-        self._turned_at = x
-        if heading != self._heading:
-            self._heading = heading
-            now = perf_counter()
-            self._turns = [t for t in self._turns if now - t < SHAKE_SECONDS] + [now]
-            if len(self._turns) > SHAKES:
-                self._turns.clear()
-                self.view.said.emit(lift_out(self.scene.document, self._grasped.node.id))
-                self._lone = self._grasped.node.id
+        turned = self._heading != 0.0
+        self._heading, self._furthest = (1.0 if step > 0 else -1.0), x
+        if not turned:
+            return
+        now = perf_counter()
+        self._turns = [t for t in self._turns if now - t < SHAKE_SECONDS] + [now]
+        if len(self._turns) >= SHAKES:
+            self._turns.clear()
+            before = self.scene.document.revision
+            self.view.said.emit(lift_out(self.scene.document, self._grasped.node.id))
+            self._shaken = self._shaken or self.scene.document.revision != before
+            self._place()  # the edit put it back where the document has it
+
+    def _place(self) -> None:
+        dx, dy = self._offset
+        self.scene.place({name: (x + dx, y + dy) for name, (x, y) in self.origins.items()})
 
     def release(self, place: QPointF, modifiers: Qt.KeyboardModifier) -> None:
         self.view.frames.lit_wire = None
@@ -115,6 +124,8 @@ class MoveNodesGesture(Gesture):
 
     def cancel(self) -> None:
         self.view.frames.lit_wire = None
+        if self._shaken:
+            self.scene.document.undo()
         self.scene.place(self.origins)
 
 

@@ -159,17 +159,16 @@ class Pointer:
         frame = frame_at(self.scene.document.groups, place)
         if frame is not None:
             index, part = frame
-            make = MoveFrame if part == "title" else ResizeFrame
-            self._begin = lambda: make(self.view, place, index)
+            carry = MoveFrame if part == "title" else ResizeFrame
+            self._begin = lambda: carry(self.view, place, index)
             self._click = lambda: self.scene.select(())
             return
         wire = self.wire_at(place)
         if wire is not None:
             self._press_wire(wire, place, modifiers)
-        elif modifiers & _ALT:
-            self._begin = lambda: LassoSelect(self.view, place, add=add)
         else:
-            self._begin = lambda: BoxSelect(self.view, place, add=add)
+            draw = LassoSelect if modifiers & _ALT else BoxSelect
+            self._begin = lambda: draw(self.view, place, add=add)
             if not add:
                 self._click = lambda: self.scene.select(())
 

@@ -18,7 +18,8 @@ class BoxSelect(Gesture):
 
     def __init__(self, view: GraphView, start: QPointF, *, add: bool) -> None:
         super().__init__(view, start)
-        self._before = set(self.scene.selected) if add else set()
+        self._former = set(self.scene.selected)
+        self._before = self._former if add else set()
         self._end = start
 
     def _box(self) -> QRectF:
@@ -36,7 +37,7 @@ class BoxSelect(Gesture):
             self.scene.select(self._before)
 
     def cancel(self) -> None:
-        self.scene.select(self._before)
+        self.scene.select(self._former)
 
     def paint(self, painter: QPainter) -> None:
         accent = theme.token("accent")
@@ -52,7 +53,8 @@ class LassoSelect(Gesture):
 
     def __init__(self, view: GraphView, start: QPointF, *, add: bool) -> None:
         super().__init__(view, start)
-        self._before = set(self.scene.selected) if add else set()
+        self._former = set(self.scene.selected)
+        self._before = self._former if add else set()
         self._line = QPolygonF([start])
 
     def move(self, place: QPointF, pixels: QPointF, modifiers: Qt.KeyboardModifier) -> None:
@@ -66,7 +68,7 @@ class LassoSelect(Gesture):
         self.scene.select(self._before | held)
 
     def cancel(self) -> None:
-        self.scene.select(self._before)
+        self.scene.select(self._former)
 
     def paint(self, painter: QPainter) -> None:
         accent = theme.token("accent")
