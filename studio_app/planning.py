@@ -21,7 +21,7 @@ from engine.memory.planner import Change, Plan, Quality, choose, least_peak, nea
 from engine.memory.request import Request
 from engine.memory.video import PARTS
 from engine.memory.words import effect, faster, refusal, sentence, size, time
-from engine.memory.workload import work_of
+from engine.memory.workload import Work, work_of
 from studio_app.machine_memory import card_memory, main_memory
 
 if TYPE_CHECKING:
@@ -113,6 +113,15 @@ def heaviest(found: Sequence[Planned]) -> Planned | None:
     return max(found, key=lambda each: (each.refused, each.need), default=None)
 
 
+def _at_once(work: Work) -> int:
+    """Pixels that one call of a run's network sees: what its need grows with where one model makes all of a picture."""
+    request = work.request
+    if request is None:
+        return 0
+    edges = [min(edge, request.window or edge) for edge in (request.width, request.height)]
+    return edges[0] * edges[1] * request.batch
+
+
 class Planner:
     """Plans with the models of this studio. `cache` is the file that estimates are kept in; beside it lies what the
     engine measured on this machine."""
@@ -150,7 +159,8 @@ class Planner:
         if machine is not None:
             quality = allowing(settings.get("engine.quality"), fast=spec.allowed_loss == "quantised")
             return heaviest(self.workflow(spec.workflow, registry, machine, quality))
-        work = next(iter(work_of(spec.workflow, registry)), None)
+        known = [work for work in work_of(spec.workflow, registry) if work.request is not None]
+        work = max(known, key=_at_once, default=None)
         if work is None or work.request is None:
             return None
         name, blueprint, identity = self._of(work.model)

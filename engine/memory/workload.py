@@ -47,7 +47,9 @@ def work_of(workflow: Workflow, registry: Registry, overrides: Overrides | None 
         model = _model_of(_source(step, "model") or _source(step, "guider"))
         if model is None or all(output.type != "LATENT" for output in step.kind.schema.outputs):
             continue
-        latent = sizes.get(step.id, {}).get("latent") or _size_before(_source(step, "latent"), sizes)
+        latent = (
+            sizes.get(step.id, {}).get("latent") or _size_before(_source(step, "latent"), sizes) or _scaled_to(step)
+        )
         request = None if latent is None else _request(step, latent)
         found.append(Work(step.id, model, request, step.literals.get("fast") is True))
     return found
@@ -105,6 +107,17 @@ def _model_of(step: Step | None) -> ModelRef | None:
 
 def _size_before(step: Step | None, sizes: Mapping[str, Mapping[str, Any]]) -> Any:
     return None if step is None else next((s for s in sizes.get(step.id, {}).values() if s is not None), None)
+
+
+def _scaled_to(step: Step) -> ShapeInfo | None:
+    """The size that a picture, known only when it is reached, is scaled to before this run encodes it. One picture is
+    expected: that is what a file or an upscaler gives."""
+    encoder = _source(step, "latent")
+    scale = _source(encoder, "image") if encoder is not None and encoder.known else None
+    if scale is None or not scale.known or scale.kind.schema.type != "image.scale":
+        return None
+    width, height = _number(scale, "width", 0), _number(scale, "height", 0)
+    return ShapeInfo(1, height, width) if width > 0 and height > 0 else None
 
 
 def _value(step: Step, name: str) -> Any:

@@ -23,6 +23,7 @@ from engine.graph.registry import Registry
 from engine.graph.services import Services
 from engine.graph.validate import problems
 from engine.interchange.generation_settings import settings_of
+from engine.memory.workload import work_of as planned_work_of
 from engine.recipes.build import build, request_of
 from engine.recipes.enlarge import Enlarge, Sizes, enlarge_from, sizes_of, target_size
 from engine.recipes.margins import Margins
@@ -295,3 +296,15 @@ def test_the_first_pass_is_bit_for_bit_the_picture_without_enlarging(tmp_path: P
     assert large.shape == (128, 128, 3)
     copy = large.reshape(64, 2, 64, 2, 3).mean((1, 3))
     assert 10 * np.log10(255**2 / ((copy - once) ** 2).mean()) > 26
+
+
+def test_a_plan_finds_both_passes_with_their_sizes_and_windows() -> None:
+    def runs(request: ImageRequest, model: Recommended) -> dict[str, tuple[int, int, int, int]]:
+        found = planned_work_of(build(request, model).workflow, Registry.builtin())
+        return {w.node: (r.width, r.height, r.window, r.steps) for w in found if (r := w.request) is not None}
+
+    assert runs(TWICE, SD15) == {"sampler": (512, 512, 0, 25), "second": (1024, 1024, 0, 10)}
+    tiled = replace(CIRCLE, enlarge=Enlarge(factor=4, upscaler=UPSCALER))
+    assert runs(tiled, SD15) == {"sampler": (512, 512, 0, 25), "second": (2048, 2048, 512, 10)}
+    as_is = replace(CIRCLE, init=PICTURE, width=640, height=480, enlarge=Enlarge(factor=2, as_is=True))
+    assert runs(as_is, SD15) == {"second": (1280, 960, 512, 10)}
