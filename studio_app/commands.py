@@ -71,6 +71,8 @@ TABLE: tuple[Command, ...] = (
     Command("create.toggle_advanced", "Advanced settings", "Show or hide model, sampler, steps, guidance and size.",
             "Create", "Ctrl+D", checkable=True),
     Command("create.focus_prompt", "Go to the prompt", "Put the cursor into the prompt.", "Create", "Ctrl+E"),
+    Command("create.open_as_graph", "Open as graph", "See and change the workflow that Generate would run.", "Create", "",
+            "workflow"),
     Command("create.clear_input", "Remove input picture", "Start from noise again.", "Create"),
     Command("picture.use_as_input", "Use as input", "Start the next picture from the chosen one.", "Picture", "Ctrl+I",
             "input"),

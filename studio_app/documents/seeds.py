@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from engine.contracts.errors import InvalidRequest, clip
+from engine.contracts.job_spec import JobSpec
 from engine.contracts.node_schema import InputSchema
 from engine.contracts.workflow import Link, Node, SeedControl, decode_input
 from engine.graph.subgraphs import SUBGRAPH
@@ -76,6 +77,17 @@ def _control_steps(graph_id: str, node: Node, name: str, control: SeedControl) -
         seeds[name] = control
     if seeds != node.seeds:
         yield steps.SetLooks(graph_id, {node.id: {"seeds": seeds}})
+
+
+def with_seeds_drawn(spec: JobSpec) -> JobSpec:
+    """A job of Create's whose workflow draws its sampler's seed anew after each run, as Create does."""
+    nodes = tuple(
+        replace(node, seeds={"seed": "randomize"})
+        if node.id in {"sampler", "second"} and "seed" in node.inputs
+        else node
+        for node in spec.workflow.nodes
+    )
+    return replace(spec, workflow=replace(spec.workflow, nodes=nodes))
 
 
 def new_seed(item: InputSchema) -> int:

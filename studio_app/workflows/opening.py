@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.contracts.errors import InvalidDocument, MissingModel, TesseraError, clip
 from engine.contracts.job_spec import JobSpec
 from engine.contracts.references import ModelRef
-from engine.contracts.workflow import Node, Workflow
+from engine.contracts.workflow import Link, Node, Workflow
 from engine.graph.registry import Registry
 from engine.graph.subgraphs import SUBGRAPH
 from engine.interchange.comfyui.report import Imported, ImportReport, Locate
 from engine.interchange.read_file import import_bytes, import_path, with_bindings
+from engine.recipes.build import RECIPE, request_of
+from engine.recipes.request import ImageRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +62,44 @@ def open_as_graph(spec: JobSpec, registry: Registry, locate: Locate | None = Non
     workflow, sentences = with_bindings(spec)
     report = ImportReport(nodes=len(workflow.nodes), warnings=sentences)
     return _opened(Imported(workflow, report), "", registry, locate)
+
+
+def as_request(workflow: Workflow) -> ImageRequest | None:
+    """What Create has to be told to make what a workflow makes; None where the workflow does more than Create can.
+
+    A workflow that came from Create may have had its values changed since: those are read off its nodes, and it counts
+    only if Create would build exactly this workflow from them.
+    """
+    spec = JobSpec(workflow=workflow)
+    found = request_of(spec)
+    note = workflow.extra.get(RECIPE)
+    if found is not None or not isinstance(note, dict):
+        return found
+    try:
+        request = ImageRequest.from_json(note.get("request"))
+    except InvalidDocument:
+        return None
+    nodes = {node.id: node for node in workflow.nodes}
+    changed: dict[str, Any] = {}
+    for (node, name), field in _IN_CREATE.items():
+        value = nodes[node].inputs.get(name) if node in nodes else None
+        if value is not None and not isinstance(value, Link):
+            changed[field] = value
+    if note.get("style_prompt") or note.get("style_negative"):  # the words on the nodes hold the style's as well
+        changed.pop("prompt", None)
+        changed.pop("negative", None)
+    try:
+        told = {**note, "request": replace(request, **changed).to_json()}
+        return request_of(replace(spec, workflow=replace(workflow, extra={**workflow.extra, RECIPE: told})))
+    except (TesseraError, TypeError, ValueError):
+        return None  # a value that no request can hold
+
+
+_IN_CREATE = {
+    ("checkpoint", "checkpoint"): "model", ("prompt", "text"): "prompt", ("negative", "text"): "negative",
+    ("latent", "width"): "width", ("latent", "height"): "height", ("latent", "batch_size"): "count",
+    **{("sampler", name): name for name in ("seed", "steps", "cfg", "sampler", "scheduler")},
+}  # fmt: skip
 
 
 def _opened(imported: Imported, name: str, registry: Registry, locate: Locate | None) -> Opened:

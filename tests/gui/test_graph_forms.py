@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPointF, Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QMenu
 from pytestqt.qtbot import QtBot
@@ -14,7 +14,7 @@ from pytestqt.qtbot import QtBot
 from engine.contracts.workflow import FormField, Link, Node
 from engine.media.images import decode
 from engine.recipes.request import ImageRequest
-from studio_app.documents.edits import SetForm
+from studio_app.documents.edits import AddNodes, SetForm, set_input
 from tests.gui.canvas_room import choose, graph_workspace, opened
 from ui.forms.form_view import FormView
 from ui.graph_canvas.canvas import Canvas
@@ -196,8 +196,61 @@ def test_what_made_a_picture_opens_as_a_graph_and_goes_back_to_create(page: Grap
     assert sent[0][0] == "Create"
     assert isinstance(sent[0][1], ImageRequest)
     assert (sent[0][1].prompt, sent[0][1].seed) == (request.prompt, 7)
-    canvas.document.edit("Blur", *[])
+    canvas.document.edit("Luck", set_input(sampler.id, "seed", 99), set_input("prompt", "text", "a green square"))
+    page.inspecting.open_in_create()
+    assert len(sent) == 2
+    assert isinstance(sent[1][1], ImageRequest)
+    assert (sent[1][1].prompt, sent[1][1].seed) == ("a green square", 99)
+    canvas.document.edit("More than Create", AddNodes((Node(id="more", type="image.solid"),)))
+    page.inspecting.open_in_create()
+    assert len(sent) == 2
+    assert "stays a graph" in canvas.note.label.text()
     opened(page, Node(id="solid", type="image.solid"))
     page.inspecting.open_in_create()
-    assert len(sent) == 1
+    assert len(sent) == 2
     assert "stays a graph" in page.current.note.label.text() if page.current else False
+
+
+def test_the_way_to_create_is_in_the_menu_of_the_canvas_and_back_in_advanced(tmp_path: Path, qtbot: QtBot) -> None:
+    from tests.gui.page_room import application
+    from ui.create.workspace import CreateWorkspace
+    from ui.main_window import MainWindow
+    from ui.workspaces import WORKSPACES
+
+    app, bridge = application(tmp_path)
+    app.settings.set("ui.welcomed", True)
+    window = MainWindow(app, bridge, WORKSPACES)
+    bridge.setParent(window)
+    qtbot.addWidget(window)
+    window.resize(1300, 900)
+    window.show()
+    create = window.page
+    assert isinstance(create, CreateWorkspace)
+    create.session.update(prompt="a yellow star", seed=12, width=64, height=64)
+    create.form.advanced_fold.set_open(True)
+    QApplication.processEvents()
+    QTest.mouseClick(create.form.advanced.graph, Qt.MouseButton.LeftButton)
+    graph = window.page
+    assert isinstance(graph, GraphWorkspace)
+    canvas = graph.current
+    assert canvas is not None
+    sampler = canvas.document.nodes["sampler"]
+    assert (sampler.inputs["seed"], sampler.seeds) == (12, {"seed": "randomize"})
+    assert canvas.document.nodes["prompt"].inputs["text"] == "a yellow star"
+    canvas.document.edit("Words", set_input("prompt", "text", "a yellow boat"))
+    canvas.view.look_at(canvas.scene.bounds().topLeft() - QPointF(300, 300), 1.0)
+    QTest.mouseClick(
+        canvas.view.viewport(), Qt.MouseButton.RightButton, Qt.KeyboardModifier.NoModifier,
+        canvas.view.viewport().rect().center(),
+    )  # fmt: skip
+    menu = QApplication.activePopupWidget()
+    assert isinstance(menu, QMenu)
+    action = next(a for a in menu.actions() if a.text() == "Open in Create")
+    QTest.mouseClick(
+        menu, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, menu.actionGeometry(action).center()
+    )
+    assert window.page is create
+    assert (create.session.request.prompt, create.session.request.seed) == ("a yellow boat", 12)
+    assert create.session.request.width == 64
+    window.close()
+    app.close()

@@ -53,6 +53,8 @@ class Advanced(QWidget):
         )
         self.reset = Button("Use the model’s own settings", "undo", kind="quiet")
         self.reset.setToolTip("Sets sampler, schedule, steps, guidance and size to what the model recommends.")
+        self.graph = Button("Open as graph", "workflow", kind="quiet")
+        self.graph.setToolTip("Shows the workflow that Generate would run, to see and change it.")
         self.fields = {
             "model": Field("Model", self.model),
             "sampler": Field("Sampler", self.sampler),
@@ -92,6 +94,7 @@ class Advanced(QWidget):
         grid.addWidget(self.enlarge, row, 0, 1, 2)
         grid.addWidget(self.fast, row + 1, 0, 1, 2)
         grid.addWidget(self.reset, row + 2, 0, 1, 2)
+        grid.addWidget(self.graph, row + 3, 0, 1, 2)
         grid.setColumnStretch(0, 1)
         grid.setColumnStretch(1, 1)
 

@@ -81,6 +81,7 @@ class CreateForm(QWidget):
         self.quantity = QuantityRow(session)
         self.start = StartPicture(app, session, background)
         self.advanced = Advanced(session)
+        self.advanced.graph.clicked.connect(lambda: app.commands.run("create.open_as_graph"))
         self.advanced_fold = Fold("Advanced", self.advanced, tip="Model, sampler, schedule, steps, guidance, size.")
         self.bar = GenerateBar()
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QObject, Slot
 
 from engine.contracts.job_spec import JobSpec
-from engine.recipes.build import request_of
-from studio_app.workflows.opening import open_as_graph
+from studio_app.workflows.opening import as_request, open_as_graph
 from ui.graph_canvas.canvas import Canvas
 from ui.graph_canvas.form_page import FormPage
 from ui.graph_canvas.properties.panel import PropertiesPanel
@@ -104,7 +103,7 @@ class Inspecting(QObject):
         canvas = self.page.current
         if canvas is None:
             return
-        request = request_of(JobSpec(workflow=canvas.document.workflow))
+        request = as_request(canvas.document.workflow)
         if request is None:
             canvas.say("This workflow does more than Create can show; it stays a graph.")
         else:
