@@ -21,6 +21,7 @@ from engine.recipes.request import ImageRequest
 from studio_app.application import Application
 from studio_app.documents.create_session import CreateSession, SessionChange
 from studio_app.documents.enlarging import larger
+from studio_app.documents.seeds import with_seeds_drawn
 from ui.bridge.background import Background
 from ui.bridge.bridge import Bridge
 from ui.create.comparisons import Comparisons
@@ -115,6 +116,7 @@ class CreateWorkspace(Workspace):
             "create.several_prompts": lambda: self.session.set_several(not self.session.several),
             "create.toggle_advanced": lambda: self.form.advanced_fold.set_open(not self.form.advanced_fold.is_open()),
             "create.focus_prompt": self._focus_prompt,
+            "create.open_as_graph": self.open_as_graph,
             "create.clear_input": lambda: self.session.update(init=None),
             "file.open_picture": self._open_picture,
             "edit.paste_picture": self.paste_picture,
@@ -217,6 +219,15 @@ class CreateWorkspace(Workspace):
         seed = request.seed if record.seed is None else record.seed
         self.session.set_request(dataclasses.replace(request, seed=seed, count=1))
         self.results.message.say("Prompt and settings are back; Generate makes the same picture again.")
+
+    def open_as_graph(self) -> None:
+        """What Generate would run, as a workflow on the Graph page; a seed that is drawn anew is so there too."""
+        try:
+            spec = self._app.jobs.spec_of(self.session.request)
+        except TesseraError as error:
+            self.form.bar.say(str(error))
+            return
+        self.sent.emit("Graph", spec if self.session.seed_locked else with_seeds_drawn(spec))
 
     def receive(self, thing: object) -> None:
         """The settings of a workflow that Create can show."""
