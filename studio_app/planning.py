@@ -53,7 +53,10 @@ def machine_here(settings: Settings) -> Machine | None:
 
 def processor_need(model: ModelFootprint) -> int:
     """Bytes a run on the processor takes: weights there have thirty-two bits, and one part works at a time."""
-    return 2 * sum(part.weights for part in model.parts) + 2 * max(part.peak for part in model.parts)
+    wider = {part: 1 if part.single else 2 for part in model.parts}
+    return sum(part.weights * wider[part] for part in model.parts) + max(
+        part.peak * wider[part] for part in model.parts
+    )
 
 
 @dataclass(frozen=True)
@@ -230,7 +233,7 @@ class Planner:
         if plan is not None:
             better = choose(footprint, request, machine, "8-bit") if quality == "exact" else None
             return Planned(
-                node, name, request, plan, words=sentence(plan, footprint), effect=effect(plan),
+                node, name, request, plan, words=sentence(plan, footprint, request), effect=effect(plan),
                 faster=faster(plan, better, machine), need=plan.peak, room=machine.vram, blueprint=model,
                 machine=given, quality=quality, identity=identity,
             )  # fmt: skip

@@ -16,7 +16,7 @@ import torch
 from engine.memory.blueprint import Blueprint
 from engine.memory.footprint import Footprint, ModelFootprint
 from engine.memory.inputs import TOGETHER, denoiser_inputs
-from engine.memory.measure import Walked, bytes_in, empty, in_bfloat16, largest_leaves, streamed_blocks, walk
+from engine.memory.measure import Walked, bytes_in, empty, in_type, largest_leaves, streamed_blocks, walk
 from engine.memory.request import FACTOR, Kernel, Request
 from engine.memory.steering import control_of, steered
 from engine.memory.video import PARTS
@@ -66,8 +66,8 @@ def _in_windows(model: Blueprint, request: Request, found: Footprint) -> Footpri
 
 
 @cache
-def _module(model: Blueprint, part: str) -> Any:
-    """A part on the meta device in bfloat16."""
+def _module(model: Blueprint, part: str, dtype: torch.dtype = torch.bfloat16) -> Any:
+    """A part on the meta device in a type."""
     import diffusers
     import transformers
 
@@ -80,7 +80,7 @@ def _module(model: Blueprint, part: str) -> Any:
             made = kind(kind.config_class.from_dict(dict(config)))
         else:
             made = getattr(diffusers, name).from_config(config)
-    return in_bfloat16(made)
+    return in_type(made, dtype)
 
 
 def _footprint(module: Any, part: str, role: str, walked: Walked) -> Footprint:
@@ -131,8 +131,10 @@ def _text(model: Blueprint, part: str, kernel: Kernel) -> Footprint:
         ids = torch.zeros(1, tokens, dtype=torch.long, device="meta")
         if clip or "T5" in type(module).__name__:
             return module(input_ids=ids)
-        # A whole mask: making one from lengths looks at numbers, which are not there.
-        return module(input_ids=ids, attention_mask=empty(1, 1, tokens, tokens), use_cache=False)
+        # As engine.families.language_text asks. A whole mask: making one from lengths looks at numbers.
+        head = {"logits_to_keep": 1} if hasattr(module, "lm_head") else {}
+        mask = empty(1, 1, tokens, tokens)
+        return module(input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=True, **head)
 
     return _footprint(module, part, "text", walk(run, module, kernel=kernel))
 
@@ -141,12 +143,18 @@ def _text(model: Blueprint, part: str, kernel: Kernel) -> Footprint:
 def _vae(model: Blueprint, width: int, height: int, frames: int, kernel: Kernel) -> Footprint:
     module, config = _module(model, "vae"), model.config("vae")
     channels = config.get("latent_channels", config.get("z_dim", 4))
+    # In float16 some overflow, so they decode in float32 (engine.families.autoencoder); a video's own does not.
+    single = PARTS[model.family].half and model.family != "svd" and module.config.get("force_upcast", False)
+    dtype = torch.float32 if single else torch.bfloat16
+    module = _module(model, "vae", dtype)
 
     def run() -> object:
         rows, columns = height // FACTOR, width // FACTOR
         if model.family == "svd":
             return module.decode(empty(frames, channels, rows, columns), num_frames=frames, return_dict=False)
         deep = (1,) if "z_dim" in config else ()
-        return module.decode(empty(1, channels, *deep, rows, columns), return_dict=False)
+        return module.decode(empty(1, channels, *deep, rows, columns, dtype=dtype), return_dict=False)
 
-    return _footprint(module, "vae", "vae", walk(run, module, kernel=kernel))
+    found = _footprint(module, "vae", "vae", walk(run, module, kernel=kernel))
+    # Convolutions in float32 run at about half the rate (TF32 on cards that have it).
+    return replace(found, flops=found.flops * (2 if single else 1), single=bool(single))

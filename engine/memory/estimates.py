@@ -19,7 +19,7 @@ class Estimates:
     """`path` is the JSON file, which keeps the last `MOST`. Where it can't be read or written each estimate only takes
     its second again."""
 
-    VERSION = 2
+    VERSION = 3
     MOST = 400
 
     def __init__(self, path: Path) -> None:

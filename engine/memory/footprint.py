@@ -20,6 +20,7 @@ class Footprint:
     peak     alive at once beside the weights in one forward, inputs counted
     flops    of one forward
     beside   of the weights outside, those of ControlNets and their like: they stay on the card, and in sixteen bits
+    single   whether it runs in thirty-two bits on a card too, and is counted so
     """
 
     part: str
@@ -31,6 +32,7 @@ class Footprint:
     peak: int
     flops: float
     beside: int = 0
+    single: bool = False
 
     @property
     def largest_block(self) -> int:

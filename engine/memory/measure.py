@@ -119,12 +119,12 @@ def walk(run: Callable[[], object], *modules: torch.nn.Module, kernel: Kernel = 
     return Walked(alive.peak, alive.flops)
 
 
-def in_bfloat16(module: Any) -> Any:
-    """A module of the meta device with numbers of sixteen bits, to be run. diffusers' own `to` would warn."""
+def in_type(module: Any, dtype: torch.dtype = torch.bfloat16) -> Any:
+    """A module of the meta device with numbers of a type, to be run. diffusers' own `to` would warn."""
     torch.nn.Module.to(module, device="meta")  # a few networks make numbers on the processor whatever is asked
     for holder in (*module.parameters(), *module.buffers()):
         if holder.is_floating_point():
-            holder.data = holder.data.to(torch.bfloat16)
+            holder.data = holder.data.to(dtype)
     return module.eval()
 
 

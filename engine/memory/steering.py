@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from engine.memory.measure import empty, in_bfloat16
+from engine.memory.measure import empty, in_type
 from engine.memory.request import FACTOR, Request
 
 Config = Mapping[str, Any]
@@ -58,7 +58,7 @@ def control_of(family: str, config: Config) -> torch.nn.Module | None:
         warnings.simplefilter("ignore")
         kind = getattr(diffusers, name)
         known = inspect.signature(kind.__init__).parameters
-        module: torch.nn.Module = in_bfloat16(kind(**{key: value for key, value in settings.items() if key in known}))
+        module: torch.nn.Module = in_type(kind(**{key: value for key, value in settings.items() if key in known}))
     return module
 
 
