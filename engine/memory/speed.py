@@ -19,6 +19,7 @@ import torch
 
 from engine.graph.numerics import note
 from engine.memory.attention import Attention, arrange
+from engine.memory.compiled import compile_blocks
 from engine.memory.residency import Kind
 
 HalfSums: TypeAlias = Literal["fast", "always", "never"]
@@ -38,7 +39,7 @@ class Speed:
     half_sums: HalfSums = "fast"
     compiled: bool = False
     fast_cache: bool = False
-    compiler: str = "inductor"
+    compiler: Any = "inductor"
 
 
 def may_halve_sums(device: torch.device, name: str) -> bool:
@@ -94,13 +95,9 @@ def arranged(module: torch.nn.Module, part: str, speed: Speed, kind: Kind = "who
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         done.append("channels last")
     done += _attending(module, part, speed)
-    compiling = getattr(module, "compile_repeated_blocks", None)
-    if speed.compiled and part in ("unet", "transformer") and compiling is not None and kind != "leaves":
-        try:
-            compiling(dynamic=True, backend=speed.compiler)
-            done.append("compiled")
-        except (ValueError, RuntimeError):
-            pass  # a network without repeated blocks
+    wanted = speed.compiled and part in ("unet", "transformer") and kind != "leaves"
+    if wanted and compile_blocks(module, speed.compiler):
+        done.append("compiled")
     return tuple(done)
 
 

@@ -23,6 +23,13 @@ def watch_layers(module: Any) -> None:
             layer.forward = _Watched(layer)
 
 
+def unwatch_layers(module: torch.nn.Module) -> None:
+    """Take the checks away again: whoever calls asks by himself."""
+    for layer in module.modules():
+        if isinstance(vars(layer).get("forward"), _Watched):
+            del layer.forward
+
+
 class _Watched:
     """A layer's forward with a check before it. It holds the layer weakly: with a circle of references the memory of
     an unloaded model would wait for the garbage collector."""

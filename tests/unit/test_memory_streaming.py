@@ -1,4 +1,4 @@
-"""Blocks streamed one after the other: what is copied, kept and given back. And what makes a card faster."""
+"""Blocks streamed one after the other: what is copied, kept and given back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from engine.contracts.errors import Cancelled
 from engine.graph.interruption import attending
 from engine.memory.device import Card
 from engine.memory.slots import slots_of
-from engine.memory.speed import Speed, arranged, installed, prepare_card, prepare_part
 from engine.memory.streaming import BlockStream
 from tests.memory_room import SimulatedCard
 
@@ -118,40 +117,6 @@ def test_eight_bits_are_brought_and_made_whole() -> None:
     assert 0 < float((answer - expected).abs().max()) < 0.02
     assert stream.bytes < 2 * ONE * 2
     assert not torch.equal(answer, expected)
-
-
-def test_speed_changes_nothing_on_the_processor() -> None:
-    net = Stack()
-    cpu = torch.device("cpu")
-    assert prepare_card(cpu, Speed()) == ()
-    assert prepare_part(net, "unet", cpu, Speed(compiled=True)) == ()
-    assert installed()[:2] == ("auto", "native")
-
-
-def test_a_part_is_arranged_for_the_card_it_goes_to() -> None:
-    net = torch.nn.Sequential(torch.nn.Conv2d(4, 4, 3))
-    x = torch.ones(1, 4, 8, 8)
-    expected = net(x)
-    assert arranged(net, "unet", Speed()) == ("channels last",)
-    assert net.get_parameter("0.weight").is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(net(x), expected)
-    assert arranged(Stack(), "transformer", Speed(attention="native", compiled=True)) == ()
-
-    class Network(torch.nn.Module):
-        asked: tuple[str, ...] = ()
-
-        def set_attention_backend(self, name: str) -> None:
-            if name == "sage":
-                raise RuntimeError("no such card")
-            self.asked += (name,)
-
-        def compile_repeated_blocks(self, **_: object) -> None:
-            self.asked += ("compiled",)
-
-    given = Network()
-    assert arranged(given, "transformer", Speed("flash", compiled=True)) == ("flash attention", "compiled")
-    assert given.asked == ("flash", "compiled")
-    assert arranged(given, "transformer", Speed("sage")) == ()
 
 
 def test_a_tensor_of_another_form_is_brought_by_itself() -> None:
