@@ -108,11 +108,19 @@ def session_for(locator: Any, settings: Any, folder: Path | None, texts: Any = N
         settings.get("engine.attention"), settings.get("engine.half_sums"), settings.get("engine.compile"),
         settings.get("engine.fast_cache"),
     )  # fmt: skip
+    kept = round(settings.get("engine.ram_gib") * GIB) or _usual_share()
     if device != "cuda":
-        return Session(locator, device, chooser=chooser, speed=speed, texts=texts)
+        return Session(locator, device, kept, chooser=chooser, speed=speed, texts=texts)
     budget = round(settings.get("engine.vram_gib") * GIB) or None
     card = Card(device, budget, round(settings.get("engine.leave_gib") * GIB))
-    return Session(locator, device, card=card, chooser=chooser, speed=speed, texts=texts)
+    return Session(locator, device, kept, card=card, chooser=chooser, speed=speed, texts=texts)
+
+
+def _usual_share() -> int:
+    """Bytes of main memory that loaded models may take where no setting says it: half of what the machine has."""
+    import psutil
+
+    return int(psutil.virtual_memory().total) // 2
 
 
 def device_for(choice: str) -> str:

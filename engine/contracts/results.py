@@ -18,7 +18,7 @@ class NumericsPlan(Document):
     attention   "sdpa", or the kernel that was asked for by name; "sage" computes in eight bits
     sums        "float16" where products of float16 were summed in it
     step_cache  "" or the threshold and the share of the run between which calls of the network could be left out
-    apart       whether the sides of the guidance went one after the other: equal to rounding
+    apart       whether sides of the guidance, or pictures, went in turn for want of memory: equal to rounding
     """
 
     device: str = "cpu"

@@ -111,7 +111,7 @@ class FlowFamily:
         self._parts, self._device, self._dtype = parts, device, dtype
         self._title = title or "this model"
         self._others = others
-        self._patched = PatchedParts(parts, others, self.name)
+        self.patched = PatchedParts(parts, others, self.name)
         self._autoencoder: Autoencoder = self.autoencoder_class(parts, device)
 
     # The autoencoder's side
@@ -163,11 +163,11 @@ class FlowFamily:
 
     def weights(self, part: str, patches: Sequence[Patch]) -> Weights:
         """The tensors of a part that LoRAs change."""
-        return self._patched.weights(part, patches)
+        return self.patched.weights(part, patches)
 
     def prompt_weights(self, request: BindRequest) -> Mapping[int, Weights]:
         """By identity of the prompt entry: the tensors of the network that LoRAs change for it."""
-        return self._patched.for_prompts(self.network_part, request)
+        return self.patched.for_prompts(self.network_part, request)
 
     def bind(self, request: BindRequest) -> Bound:
         """See Family.bind. The latent must be whole tokens, as the transformer cuts it."""

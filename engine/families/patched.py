@@ -34,6 +34,16 @@ class PatchedParts:
         self._parts, self._others, self._family = parts, others, family
         self._merged: dict[str, tuple[tuple[Patch, ...], Weights]] = {}
 
+    @property
+    def bytes(self) -> int:
+        """Of the tensors that are kept beside the masters."""
+        made = (tensor for _, weights in self._merged.values() for tensor in weights.values())
+        return sum({id(tensor): tensor.nbytes for tensor in made}.values())
+
+    def forget(self) -> None:
+        """Let go of them; they are made anew when they are asked for."""
+        self._merged.clear()
+
     def weights(self, part: str, patches: Sequence[Patch]) -> Weights:
         """The tensors of a part that LoRAs and other models change, made beside its untouched masters.
 

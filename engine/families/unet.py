@@ -136,7 +136,8 @@ class BoundUNet(GuidedNetwork):
         reference = self._reference
         if reference is None or not reference.holds(fraction):
             return contextlib.nullcontext()
-        if reference.at != float(timestep):  # once a step, as the first prompt asked for would see it
+        if reference.at != float(timestep):  # once a step, whichever side is asked first: as the prompt sees it
+            inputs = self._inputs(((self._request.positive[0], False),))
             sigma = self._noise.sigma_at(float(timestep))
             seen = (reference.latents + sigma * reference.noise) / (sigma**2 + 1) ** 0.5
             seen = seen.to(network.dtype)

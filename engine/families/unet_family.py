@@ -91,7 +91,7 @@ class UNetFamily(KLAutoencoder):
         self._dtype = dtype
         self._title = title or "this model"
         self._others = others
-        self._loras = PatchedParts(parts, others, self.name)
+        self.patched = PatchedParts(parts, others, self.name)
 
     @property
     def noise_space(self) -> Space:
@@ -112,7 +112,7 @@ class UNetFamily(KLAutoencoder):
         return encode_prompts(prompts, [self._reader(clip, clip_skip, patches) for clip in self.clips])
 
     def _reader(self, clip: ClipPart, skip: int, patches: tuple[Patch, ...]) -> ClipReader:
-        encoder, weights = self._parts(clip.encoder), self._loras.weights(clip.encoder, patches)
+        encoder, weights = self._parts(clip.encoder), self.patched.weights(clip.encoder, patches)
         table = token_table(encoder, clip.name, patches, self._others, weights)
         return ClipReader(
             self._parts(clip.tokenizer),
@@ -127,7 +127,7 @@ class UNetFamily(KLAutoencoder):
             self._check(entry, unet.config)
         noise = request.noise or self.noise_space
         refuse_entities(request, self._title)
-        weights = self._loras.weights("unet", request.patches)
+        weights = self.patched.weights("unet", request.patches)
         network = Network(unet, self._device, self._dtype, weights, freeu_of(request))
         controls = bound_controls(request, network, self._others)
         scaling = float(self._parts("vae").config.scaling_factor) if int(unet.config.in_channels) == 8 else 1.0
@@ -142,7 +142,7 @@ class UNetFamily(KLAutoencoder):
         own: dict[int, Network] = {}
         for entry in (*request.positive, *request.negative, *request.middle):
             if patches := dict(entry.extras).get("patches", ()):
-                weights = self._loras.weights("unet", (*request.patches, *patches))
+                weights = self.patched.weights("unet", (*request.patches, *patches))
                 own[id(entry)] = replace(network, weights=weights)
         return own
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.contracts.errors import NodeFailed, TesseraError, clip
+from engine.memory.recovery import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ def failure_of(node_id: str, node_type: str, error: Exception | SystemExit, give
         hint = error.fix
     elif isinstance(error, SystemExit):
         cause = "it tried to end the program"
-    elif isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+    elif is_out_of_memory(error):
         cause, hint = "the machine ran out of memory", "Make the picture smaller or make fewer at once"
     else:
         cause = f"{type(error).__name__}: {clip(str(error), 300)}" if str(error) else type(error).__name__

@@ -26,7 +26,7 @@ from engine.graph.numerics import noting, together
 from engine.graph.outcomes import DONE, FAILED, IDLE, READY, RUNNING, WAITING, Outcomes
 from engine.graph.plan import Step
 from engine.graph.registry import Registry
-from engine.memory.recovery import is_out_of_memory
+from engine.memory.recovery import is_out_of_memory, refused
 
 POOL_SECONDS = 0.002  # a node quicker than this costs more to hand over than it saves
 MAX_STEPS = 200_000  # of one run with all its expansions; an expansion without an end stops here
@@ -250,8 +250,14 @@ class Scheduler:
                 raise
         # Outside the except block: the exception held the tensors.
         memory.make_bare()
-        context.log("Memory ran out; it is done again with nothing else on the card.")
-        return run(context, **call)
+        context.log("Memory ran out; it is done again with nothing else on the card.", "warning")
+        try:
+            return run(context, **call)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        memory.make_bare()
+        raise refused(memory)
 
     def _announce_start(self, step: Step) -> None:
         self._events.emit("node_started", step.id, {"type": step.kind.schema.type})
@@ -373,14 +379,14 @@ class Scheduler:
 
     def _finish_expansion(self, step: Step, pending: Pending) -> None:
         outputs, many = pending.outputs(step)
+        notes = pending.context.notes
+        notes.update(together([notes.items(), *(source.numerics for source in pending.targets)]))
         for source in pending.targets:
             source.uses -= 1
             if source.uses <= 0:
                 source.value = None
         self.outcomes.succeed(step, outputs, many, pending.context, pending.seconds)
 
-        notes = pending.context.notes
-        notes.update(together([notes.items(), *(source.numerics for source in pending.targets)]))
 
 def _first(calls: list[Arguments]) -> Mapping[str, Any]:
     return next((call for call in calls if not isinstance(call, Block)), {})

@@ -1,8 +1,9 @@
 """Going on after memory ran out: what counts as that, the next plan, and what is remembered. Torch-free.
 
 Three nets hang below one another. A network's call that fails is made again with less on the card (residency.py). A
-sampling run that still fails goes on from its last finished step, sides and pictures one after the other (attempts.py).
-A decode that still fails is made in tiles. What then still does not fit is refused, with the change that would.
+sampling run that still fails goes on from its last finished step, pictures and then sides one after the other
+(attempts.py); a decode or encode that still fails is made in tiles (autoencoding.py). A node that still fails is called
+again when the card is bare. What then still does not fit is refused, with the change that would.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from engine.contracts.errors import OutOfMemory
 
 # What torch, cuBLAS, cuDNN, the driver and the system say when there is no memory left.
 _WORDS = (
@@ -29,6 +32,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     if type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, (RuntimeError, OSError)) and any(word in str(error).lower() for word in _WORDS)
+
+
+def refused(memory: Any) -> OutOfMemory:
+    """What a person is told when nothing more can be done; `memory` is the Residency, or None without a card."""
+    words = memory.refusal() if memory is not None else None
+    what, fix = words or ("the card has too little memory for this", "Make the picture smaller, or fewer at once")
+    return OutOfMemory(what, where="memory", fix=fix)
 
 
 @dataclass(frozen=True)

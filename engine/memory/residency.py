@@ -8,12 +8,14 @@ memory is made again with less on the card: its result is the same, since a netw
 
 from __future__ import annotations
 
+import inspect
 import logging
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -21,7 +23,7 @@ import torch
 from engine.memory.device import Card
 from engine.memory.footprint import GIB
 from engine.memory.measure import streamed_blocks
-from engine.memory.planner import Plan
+from engine.memory.planner import SHARE, Plan
 from engine.memory.recovery import is_out_of_memory
 from engine.memory.slots import Resident, Slot, leave, restore, slots_of, unlift
 from engine.memory.streaming import BlockStream
@@ -81,6 +83,7 @@ class Part:
         self._stream: BlockStream | None = None
         self._depth = 0
         self.blocks = sum(1 for _ in streamed_blocks(module))
+        self._memories = _own_memories(module)
 
     @property
     def module(self) -> torch.nn.Module | None:
@@ -90,6 +93,11 @@ class Part:
     def bytes(self) -> int:
         """On the card now."""
         return (self._resident.bytes if self._resident else 0) + (self._stream.bytes if self._stream else 0)
+
+    @property
+    def host_bytes(self) -> int:
+        """In main memory, of the copies that streaming keeps together."""
+        return self._stream.host_bytes if self._stream is not None else 0
 
     @property
     def weights(self) -> int:
@@ -110,6 +118,7 @@ class Part:
         if self._stream is not None:
             self._stream.remove()
         self._resident = self._stream = None
+        self._forget()
         module = self._module()
         if module is not None and self.treatment.bits < 16:
             unlift(module)
@@ -120,6 +129,11 @@ class Part:
             self._resident.drop()
         if self._stream is not None:
             self._stream.drop()
+        self._forget()
+
+    def _forget(self) -> None:
+        for each in self._memories:
+            each.forget()
 
     @contextmanager
     def placed(self) -> Iterator[None]:
@@ -168,6 +182,9 @@ class Residency:
         self.tell: Callable[[str], object] = log.info
         self.on_apart: Callable[[], object] | None = None
         self.refuse: Callable[[], tuple[str, str]] | None = None
+        # (role, rows and columns of an autoencoder's latent, else 0) → the most bytes that calls took beside weights.
+        self.seen: dict[tuple[Role, int, int], int] = {}
+        self.peaks: dict[str, int] = {}  # phase → the most bytes of the card that were in use in it
 
     @property
     def plan(self) -> Plan | None:
@@ -188,10 +205,16 @@ class Residency:
         """Weights on the card now."""
         return sum(part.bytes for part in self._parts.values())
 
-    def adopt(self, module: Any, part: str, title: str = "") -> None:
-        """Take care of a loaded part whose masters are in main memory. What is no network is left as it is."""
-        if not isinstance(module, torch.nn.Module) or id(module) in self._parts:
-            return
+    def adopt(self, module: Any, part: str, title: str = "") -> Callable[[], int]:
+        """Take care of a loaded part whose masters are in main memory. What is no network is left as it is.
+
+        The bytes that stand in main memory beside the masters can then be asked for.
+        """
+        if not isinstance(module, torch.nn.Module):
+            return lambda: 0
+        if id(module) in self._parts:
+            known = self._parts[id(module)]
+            return lambda: known.host_bytes
         role: Role = (
             "text" if part.startswith("text_encoder") else "denoiser" if part in ("unet", "transformer")
             else "vae" if part == "vae" else "other"
@@ -205,6 +228,7 @@ class Residency:
         for name in _METHODS:
             if name == "forward" or (role == "vae" and hasattr(module, name)):
                 setattr(module, name, _Guarded(module, name, self, held))
+        return lambda: held.host_bytes
 
     def hold_to(self, plan: Plan | None, smaller: Callable[[Plan, str], Plan | None] | None = None) -> None:
         """Keep parts as a plan says. `smaller(plan, phase)` gives the next one when a phase of it did not fit."""
@@ -236,7 +260,10 @@ class Residency:
         if part.role == "denoiser":
             part.treat(Treatment.of(plan))
         elif part.role == "text":
-            part.treat(replace(part.treatment, bits=plan.bits))
+            reading = next((phase.peak for phase in plan.phases if phase.name == "text"), 0)
+            larger = bool(reading) and part.weights * SHARE[plan.bits] > reading  # than the card: planned by blocks
+            kind: Kind = "blocks" if larger and part.treatment.kind == "whole" else part.treatment.kind
+            part.treat(replace(part.treatment, kind=kind, bits=plan.bits))
 
     @contextmanager
     def telling(self, tell: Callable[[str], object]) -> Iterator[None]:
@@ -255,7 +282,10 @@ class Residency:
             try:
                 self._make_room(part)
                 with part.placed():
-                    return forward(*args, **kwargs)
+                    self.card.watch()
+                    made = forward(*args, **kwargs)
+                    self._see(part, args)
+                    return made
             except (RuntimeError, MemoryError) as error:
                 # A call that someone counts the operations of (tiling does) can't be made twice unseen.
                 watched = torch._C._len_torch_function_stack() > 0
@@ -268,6 +298,16 @@ class Residency:
             if said is None:
                 raise torch.OutOfMemoryError(lost)
             self.tell(f"The card ran out of memory in the {part.title}; {said}.")
+
+    def _see(self, part: Part, args: Any) -> None:
+        """Note what a call that has just ended took beside all weights on the card."""
+        highest, phase = self.card.highest(), _PHASES[part.role]
+        self.peaks[phase] = max(self.peaks.get(phase, 0), highest)
+        beside = highest - self.placed_bytes
+        if beside > 0:
+            shape = tuple(args[0].shape[-2:]) if part.role == "vae" and args and torch.is_tensor(args[0]) else (0, 0)
+            key = part.role, int(shape[0]), int(shape[1])
+            self.seen[key] = max(self.seen.get(key, 0), beside)
 
     def _make_room(self, part: Part) -> None:
         """Drop what must not, or can't, stay beside a part that is about to run."""
@@ -315,6 +355,49 @@ class Residency:
             return None
         part.treat(smaller)
         return _SAID[smaller.kind]
+
+
+class _Remembered:
+    """A method whose class keeps its answers for every layer there is, and so the layers (diffusers' rotary positions
+    of Qwen-Image): this keeps those of one layer, as long as it lives and until they are to leave the card."""
+
+    def __init__(self, layer: torch.nn.Module, name: str) -> None:
+        self._layer, self._name = weakref.ref(layer), name
+        self._bare = inspect.unwrap(getattr(type(layer), name))
+        self._known: dict[tuple[Any, ...], Any] = {}
+
+    def __call__(self, *args: Any) -> Any:
+        if args not in self._known:
+            self._known[args] = self._bare(self._layer(), *args)
+        return self._known[args]
+
+    def forget(self) -> None:
+        self._known.clear()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return _Remembered(memo[id(self._layer())], self._name)
+
+
+def _own_memories(module: torch.nn.Module) -> list[_Remembered]:
+    """Put one in the place of each such method of a network's layers."""
+    made = []
+    for layer in module.modules():
+        for name in _remembering(type(layer)):
+            own = _Remembered(layer, name)
+            setattr(layer, name, own)
+            made.append(own)
+    return made
+
+
+@cache
+def _remembering(kind: Any) -> tuple[str, ...]:
+    """The methods of a class whose answers functools keeps."""
+    found = []
+    for name, method in vars(kind).items():
+        cells = [cell.cell_contents for cell in getattr(method, "__closure__", None) or ()]
+        if any(hasattr(item, "cache_clear") for item in (method, *cells)):
+            found.append(name)
+    return tuple(found)
 
 
 class _Guarded:

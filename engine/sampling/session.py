@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
+from weakref import WeakKeyDictionary
 
 import torch
 
-from engine.contracts.errors import BadInput, InvalidRequest, MissingModel
+from engine.contracts.errors import BadInput, InvalidRequest, MissingModel, OutOfMemory
 from engine.contracts.job_spec import JobSpec
 from engine.contracts.references import ModelRef
+from engine.families.patched import PatchedParts
 from engine.families.protocol import Autoencoder, Family
 from engine.families.table import family_class
 from engine.graph import interruption
+from engine.graph.numerics import note
 from engine.graph.values import LatentValue, ModelHandle, Patch, TextEncoderHandle, VAEHandle
+from engine.memory.attention import usable
 from engine.memory.blueprint import Blueprint
 from engine.memory.choice import Chooser
 from engine.memory.device import Card
-from engine.memory.fast import BITS
 from engine.memory.recovery import is_out_of_memory
-from engine.memory.request import Request
+from engine.memory.request import OVERLAP, Request
 from engine.memory.residency import Residency
+from engine.memory.shelf import Shelf
 from engine.memory.speed import Speed, prepare_card, prepare_part
+from engine.memory.text_cache import TextCache
 from engine.models import fp8, sources
 from engine.models.contents import read_contents
 from engine.models.family_parts import FAMILY_PARTS
 from engine.models.file_info import identify_checkpoint
 from engine.models.fingerprint import ModelInfo
 from engine.models.interruptible import watch_layers
-from engine.models.loading import bytes_of
 from engine.models.others import OTHERS
 from engine.models.sources import Source
 from engine.sampling.loop import SamplePlan
+from engine.sampling.names import CFG_PP_SAMPLERS
 from engine.sampling.previews import PreviewMap
 
 DEFAULT_BUDGET = 12 * 1024**3
@@ -53,35 +59,43 @@ class Locator(Protocol):
 
 
 class Session:
-    """Gives families by reference; keeps loaded parts, least recently used out first, within `budget_bytes`.
+    """Gives families by reference; keeps loaded parts, least recently used out first, with copies of `budget_bytes`.
 
     A part is kept by its content: two models with the same text encoder or autoencoder load it once. On a card parts
-    are loaded into main memory, and `memory` brings them to the card as they run; elsewhere it is None.
+    are loaded into main memory, and `memory` brings them to the card as they run; elsewhere it is None. `texts` keeps
+    prompts that were read.
     """
 
     def __init__(
         self, models: Locator, device: str = "cpu", budget_bytes: int = DEFAULT_BUDGET, card: Card | None = None,
-        chooser: Chooser | None = None, speed: Speed | None = None,
+        chooser: Chooser | None = None, speed: Speed | None = None, texts: TextCache | None = None,
     ) -> None:  # fmt: skip
-        self._models = models
+        self._models, self.texts = models, texts
         self._device = torch.device(device)
         if card is None and self._device.type == "cuda":
             card, chooser = Card(self._device), chooser or Chooser()
-        self._chooser, self._speed = chooser, speed or Speed()
+        asked = speed or Speed()
+        kernel, self.remark = usable(asked.attention, self._device.type)
+        self._chooser, self._speed = chooser, replace(asked, attention=kernel)
         if card is not None:
             prepare_card(card.device, self._speed, card.name)
         self.memory = Residency(card) if card is not None else None
         self._beside = torch.device("cpu") if self.memory is not None else self._device
-        self._budget = budget_bytes
         self._infos: dict[Path, tuple[Stamp, ModelInfo]] = {}
         self._prints: dict[Path, tuple[Stamp, str]] = {}
         self._sources: dict[tuple[Any, ...], Source] = {}
         self._families: dict[tuple[Any, ...], Family] = {}
-        self._parts: OrderedDict[Key, Any] = OrderedDict()
-        self._sizes: dict[Key, int] = {}
+        self.shelf = Shelf(budget_bytes)
+        self._coders: WeakKeyDictionary[Any, ModelRef] = WeakKeyDictionary()  # what autoencoders were asked for by
         self._previews: dict[str, PreviewMap] = {}
         self._decoders: dict[str, Autoencoder] = {}
-        self._bits: dict[tuple[str, bool], int] = {}
+        self._planned = (0, 0)
+        self._merging: Family | None = None  # the denoiser that was last used: its merged adapters stay
+
+    @property
+    def speed(self) -> Speed:
+        """What makes it faster, as far as this machine has it; `remark` says in a sentence what it lacks."""
+        return self._speed
 
     @property
     def device(self) -> torch.device:
@@ -89,8 +103,8 @@ class Session:
 
     @property
     def resident_bytes(self) -> int:
-        """Bytes of weights that are loaded now."""
-        return sum(self._sizes.values())
+        """Bytes of weights that are loaded now, as copies or as views of mapped files."""
+        return self.shelf.total
 
     def dtype_for(self, family: str) -> torch.dtype:
         """The type a family runs in: float32 on the CPU; on a card float16 for the U-Nets, bfloat16 for the others."""
@@ -130,10 +144,13 @@ class Session:
 
     def denoiser(self, handle: ModelHandle) -> Family:
         """The family whose denoiser a handle stands for."""
-        return self.family(handle.weights, handle.patches)
+        self._merging = self.family(handle.weights, handle.patches)
+        self._begin()
+        return self._merging
 
     def text(self, handle: TextEncoderHandle) -> Family:
         """The family whose text encoders a handle stands for: a checkpoint's own, or those of files beside it."""
+        self._begin()
         if handle.weights.kind != "text_encoder":
             return self.family(handle.weights)
         refs = (handle.weights, *handle.more)
@@ -148,6 +165,7 @@ class Session:
 
         Raises InvalidRequest for a file that could be of several families where the handle does not say of which.
         """
+        self._begin()
         ref = handle.weights
         if ref.kind != "vae":
             found: Autoencoder = self.family(ref)
@@ -158,6 +176,7 @@ class Session:
 
             found = self._family(("vae", handle.family), [self._models.locate(ref)], source, ())
         self._decoders[found.latent_space.id] = found
+        self._coders[found] = ref
         return found
 
     def other(self, ref: ModelRef) -> Any:
@@ -189,6 +208,11 @@ class Session:
             known = self._prints[path] = (stamp, found)
         return known[1]
 
+    def identity(self, ref: ModelRef) -> str:
+        """What tells a model from every other and from itself before its file was written to. Raises MissingModel."""
+        path = self._models.locate(ref)
+        return f"{path.absolute()} {_stamp(path)} {self.fingerprint(ref)}"
+
     def preview_map(self, ref: ModelRef) -> PreviewMap:
         """The cheap latent → RGB map of the model's autoencoder, fitted on first use.
 
@@ -212,6 +236,7 @@ class Session:
         source = sources.of_checkpoint(info)
         for part in (*FAMILY_PARTS[info.family].classes, "scheduler"):
             if source.has(part):
+                self._begin()
                 self._part(source, part, None)
 
     def hold_plan(
@@ -224,52 +249,73 @@ class Session:
         """
         if self.memory is None or self._chooser is None:
             return
-        path = self._models.locate(handle.weights)
+        request = _request(family, latent, plan)
+        self._planned = (request.width, request.height)
+        model = self._blueprint(handle.weights, family)
+        self._chooser.hold(self.memory, model, self._identity(handle.weights), request, fast)
+
+    def learn(self, handle: ModelHandle, family: Family, latent: LatentValue, plan: SamplePlan, step: float) -> None:
+        """Remember what a run that has just ended took, for the plans of the next: `step` seconds a step, 0 when that
+        is not known. A run that leaves calls of its network out teaches nothing."""
+        if self._chooser is None or any(patch.kind == "step_cache" for patch in plan.patches):
+            return
+        self._chooser.learn(self.memory, step, self._identity(handle.weights), _request(family, latent, plan))
+
+    def _identity(self, ref: ModelRef) -> str:
+        """By which measurements know a model: what the index of models has for it."""
+        return self.identify(ref).fingerprint if ref.kind == "checkpoint" else self.fingerprint(ref)
+
+    def tile_for(self, family: Any, width: int, height: int) -> int:
+        """The edge of the tiles that a picture goes through an autoencoder in, both ways; 0 for whole. Pixels.
+
+        As the plan held to says for a picture of its size, else the largest that fits.
+        """
+        ref = self._coders.get(family)
+        if self.memory is None or self._chooser is None or ref is None:
+            return 0
+        plan = self.memory.plan
+        if plan is not None and (width, height) == self._planned:
+            return plan.vae_tile
+        return self._chooser.tile(self.memory.card.machine(), self._blueprint(ref, family), width, height)
+
+    def note_tile(self, family: Any, tile: int) -> None:
+        """Say in the record in what tiles an autoencoder worked, 0 for whole pictures."""
+        if tile:
+            note("vae_tile", tile)
+
+    def _blueprint(self, ref: ModelRef, family: Any) -> Blueprint:
+        path = self._models.locate(ref)
         folder = str(path) if path.is_dir() and (path / "model_index.json").is_file() else ""
-        variant = "" if folder or handle.weights.kind != "checkpoint" else self.identify(handle.weights).variant
-        factor = 8 if latent.space == "any" else family.latent_space.factor
-        entries = (*plan.positive, *plan.negative)
-        extras = [dict(entry.extras) for entry in entries]
-        # A run in windows needs what one window needs, however large the picture is.
-        height, width = (
-            min(edge * factor, getattr(family, "window", edge * factor)) for edge in latent.samples.shape[-2:]
-        )
-        request = Request(
-            width, height, latent.samples.shape[0],
-            bool(plan.negative) and plan.cfg != 1.0, steps=plan.steps,
-            controls=max((len(item.get("controls", ())) for item in extras), default=0),
-            references=max((len(item.get("references", ())) for item in extras), default=0),
-            adapters=sum(patch.kind == "lora" for patch in plan.patches),
-        )  # fmt: skip
-        model = Blueprint(family.name, variant, folder)
-        self._chooser.hold(self.memory, model, self.fingerprint(handle.weights), request, fast)
+        if path.is_file():
+            return Blueprint.of_file(family.name, self.identify(ref).edition)
+        return Blueprint(family.name, "", folder)
 
     def network_of(self, family: Any) -> torch.nn.Module:
         """The network of a family that a sampler calls."""
         found: torch.nn.Module = family._parts(FAMILY_PARTS[family.name].denoiser)
         return found
 
-    def note_bits(self, handle: ModelHandle, fast: bool, bits: int) -> None:
-        """Remember how many bits the weights of a model had when it was last sampled, `fast` or not."""
-        self._bits[handle.weights.name, fast] = bits
+    def note_run(self, handle: ModelHandle, fast: bool, bits: int, apart: bool) -> None:
+        """Say in the record how a model was sampled: bits of a weight, the sides of its guidance apart or not."""
+        if bits < 16:
+            note("quantisation", f"int{bits}")
+        if apart:
+            note("apart", True)
 
-    def numerics(self, spec: JobSpec) -> dict[str, str]:
-        """Of the arithmetic behind a job's pictures: the device, and "quantisation" where a model of it had fewer bits.
-
-        What came from the cache counts as it was last made in this session.
-        """
-        fast = spec.allowed_loss == "quantised" or any(n.inputs.get("fast") is True for n in spec.workflow.nodes)
-        names = {v.name for n in spec.workflow.nodes for v in n.inputs.values() if isinstance(v, ModelRef)}
-        unknown = BITS if fast and self.memory is None else 16
-        bits = min((self._bits.get((name, fast), unknown) for name in names), default=16)
-        found = {"device": self._device.type}
-        return found if bits == 16 else {**found, "quantisation": f"int{bits}"}
+    def numerics(self, spec: JobSpec) -> dict[str, str | int | bool]:
+        """Of the arithmetic behind all of a job's pictures. What was not whole and exact is noted with the values
+        (engine.graph.numerics)."""
+        return {"device": self._device.type}
 
     def free(self) -> None:
-        """Let go of every loaded part, on the card and in main memory."""
+        """Let go of every loaded part, on the card and in main memory, and of prompts that were read."""
+        if self.texts is not None:
+            self.texts.clear()
         if self.memory is not None:
             self.memory.free()
-        for kept in (self._parts, self._sizes, self._families, self._sources, self._decoders):
+        self.shelf.clear()
+        self._merging = None
+        for kept in (self._families, self._sources, self._decoders):
             kept.clear()
         if self.memory is not None:
             self.memory.card.clean()
@@ -302,36 +348,78 @@ class Session:
         return self._load(key, lambda: source.load(part, self._beside, dtype, keep), part, f"{part} of {source.title}")
 
     def _load(self, key: Key, load: Callable[[], Any], part: str = "", title: str = "") -> Any:
-        if key in self._parts:
-            self._parts.move_to_end(key)
-            return self._parts[key]
+        known = self.shelf.get(key)
+        if known is not None:
+            return known
         interruption.check()
-        loaded = self._loaded(load)
+        loaded = self._loaded(load, title or part)
         watch_layers(loaded)
         prepare_part(loaded, part, self._device, self._speed)
+        beside: Callable[[], int] = lambda: 0  # noqa: E731
         if self.memory is not None and part in _CARED:
-            self.memory.adopt(loaded, part, title)
-        self._parts[key], self._sizes[key] = loaded, bytes_of(loaded)
-        while self.resident_bytes > self._budget and len(self._parts) > 1:
-            oldest, _ = self._parts.popitem(last=False)
-            del self._sizes[oldest]
+            beside = self.memory.adopt(loaded, part, title)
+        self.shelf.put(key, loaded, beside)
         return loaded
 
-    def _loaded(self, load: Callable[[], Any]) -> Any:
-        """What `load` gives; where memory runs out, once more when nothing else is kept."""
-        if self.memory is None:
-            return load()
-        try:
-            return load()
-        except (RuntimeError, MemoryError, OSError) as error:
-            if not is_out_of_memory(error):
-                raise
-        # Outside the except block: the exception held what was loaded so far.
-        self._parts.clear()
-        self._sizes.clear()
-        self.memory.make_bare()
-        self.memory.tell("Memory ran out while a model was loaded; it is loaded again with no other kept.")
-        return load()
+    def _loaded(self, load: Callable[[], Any], title: str) -> Any:
+        """What `load` gives; where memory runs out, once more when nothing else is kept. Raises OutOfMemory."""
+        for again in (False, True):
+            try:
+                return load()
+            except (RuntimeError, MemoryError, OSError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Outside the except block: the exception held what was loaded so far.
+            self._forget_all()
+            if not again and self.memory is not None:
+                self.memory.tell("Memory ran out while a model was loaded; it is loaded again with no other kept.")
+        raise OutOfMemory(
+            f"there is too little memory to load the {title}", where="memory",
+            fix="Close other programs, or use a smaller model or one with fewer bits",
+        )  # fmt: skip
+
+    def _forget_all(self) -> None:
+        """Let go of every model that nothing uses, and of all that is on the card."""
+        self.shelf.clear()
+        for family in self._families.values():
+            _merged(family).forget()
+        if self.memory is not None:
+            self.memory.make_bare()
+        else:
+            gc.collect()
+
+    def _begin(self) -> None:
+        """A node is about to use a model: what is over the budget goes, merged adapters of other models first."""
+        merged = [_merged(family) for family in self._families.values() if family is not self._merging]
+        if self.shelf.copies + sum(each.bytes for each in merged) > self.shelf.budget:
+            for each in merged:
+                each.forget()
+        self.shelf.begin()
+
+
+def _merged(family: Any) -> PatchedParts:
+    """What a family keeps of its parts as adapters change them."""
+    found: PatchedParts = family.patched
+    return found
+
+
+def _request(family: Any, latent: LatentValue, plan: SamplePlan) -> Request:
+    """What a run asks of memory."""
+    factor = 8 if latent.space == "any" else family.latent_space.factor
+    extras = [dict(entry.extras) for entry in (*plan.positive, *plan.negative)]
+    height, width = (edge * factor for edge in latent.samples.shape[-2:])
+    # A run in windows needs what one window needs, however large the picture is.
+    window = getattr(family, "window", 0)
+    window = window if window < max(height, width) else 0
+    return Request(
+        width, height, latent.samples.shape[0],
+        bool(plan.negative) and (plan.cfg != 1.0 or plan.sampler in CFG_PP_SAMPLERS), steps=plan.steps,
+        controls=max((len(item.get("controls", ())) for item in extras), default=0),
+        references=max((len(item.get("references", ())) for item in extras), default=0),
+        adapters=sum(patch.kind == "lora" for patch in plan.patches),
+        prompts=sum(patch.kind == "ip_adapter" for patch in plan.patches),
+        window=window, overlap=family.overlap if window else OVERLAP,
+    )  # fmt: skip
 
 
 def _kept(patches: Sequence[Patch]) -> torch.dtype | None:

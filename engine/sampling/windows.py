@@ -88,6 +88,19 @@ class WindowedFamily:
         """The edge of a window in pixels, by which its memory is planned."""
         return self._windows.size * int(self._family.latent_space.factor)
 
+    @property
+    def overlap(self) -> int:
+        """What windows share at least, in pixels."""
+        return self._windows.overlap * int(self._family.latent_space.factor)
+
+    def for_picture(self, place: int, count: int) -> WindowedFamily:
+        """The family for one picture of a batch of `count`: a guide may hold one for each."""
+        guide = self._windows.guide
+        if guide is None or guide.latent.shape[0] != count:
+            return self
+        own = replace(self._windows, guide=replace(guide, latent=guide.latent[place : place + 1]))
+        return WindowedFamily(self._family, own, self._check, self._tell)
+
     def bind(self, request: BindRequest) -> Bound:
         """See Family.bind. A guide also steers where one window holds everything."""
         return _BoundWindows(self._family, request, self._windows, self._check, self._tell)

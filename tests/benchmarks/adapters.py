@@ -108,7 +108,7 @@ def coming_and_going(room: Room, times: int = 100) -> dict[str, float]:
     parts = {part: family._parts(part) for part in ("unet", "text_encoder")}
     before = {part: {n: v.clone() for n, v in module.state_dict().items()} for part, module in parts.items()}
     first = room.picture("a red circle on a blue background", 1)
-    loaded = {key: id(part) for key, part in session._parts.items()}
+    loaded = {key: id(part) for key, part in session.shelf.items()}
     spent = []
     for number in range(times):
         patches = room.with_lora(1.0 + number / 1000)[0].patches
@@ -122,7 +122,7 @@ def coming_and_going(room: Room, times: int = 100) -> dict[str, float]:
     return {
         "add_remove_times": float(times), "add_remove_changed": float(changed),
         "removed_picture_equal": float(np.array_equal(first, again)),
-        "parts_loaded_by_switching": float({key: id(part) for key, part in session._parts.items()} != loaded),
+        "parts_loaded_by_switching": float({key: id(part) for key, part in session.shelf.items()} != loaded),
         "switch_cpu_ms": statistics.median(spent),
     }  # fmt: skip
 

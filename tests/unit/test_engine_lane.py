@@ -6,12 +6,14 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from engine.contracts.errors import InvalidWorkflow, StorageError
+from engine.contracts.job_events import JobEvent
 from engine.contracts.job_spec import JobSpec
 from engine.contracts.workflow import Node, Workflow
 from engine.graph.cache import ValueCache
@@ -91,6 +93,41 @@ def test_a_running_job_is_cancelled_and_the_next_one_runs(lane: EngineLane) -> N
     assert first.wait().outcome == "cancelled"
     assert second.wait().outcome == "succeeded"
     assert not lane.cancel("one")
+
+
+def test_memory_is_freed_between_jobs_and_at_once_when_there_is_none() -> None:
+    told: list[str] = []
+    freed = threading.Event()
+
+    class Session:
+        def free(self) -> None:
+            told.append("free")
+            freed.set()
+
+    STARTED.clear()
+    made = EngineLane(
+        lambda: replace(services(), session=Session()), registry(until_cancelled), ValueCache(1 << 20)
+    )  # fmt: skip
+
+    def note(event: JobEvent) -> None:
+        told.append(f"{event.job} {event.kind}")
+
+    try:
+        first = Ticket(made, "one", n("e", "t.until_cancelled"), targets=("e",), on_event=note)
+        second = Ticket(made, "two", n("s", "t.save", value=1), targets=("s",), on_event=note)
+        assert STARTED.wait(30)
+        made.free()
+        assert not freed.wait(0.05)  # the job goes on with its models
+        made.cancel("one")
+        first.wait()
+        second.wait()
+        assert told.index("one finished") < told.index("free") < told.index("two accepted")
+        freed.clear()
+        made.free()
+        assert freed.wait(30)
+        assert told.count("free") == 2
+    finally:
+        made.close()
 
 
 def test_a_waiting_job_is_cancelled_before_it_starts(lane: EngineLane) -> None:

@@ -16,6 +16,7 @@ from engine.graph.values import Patch
 from engine.memory.planner import RUNGS, Phase, Plan, Residency
 from engine.memory.quantise import can_quantise, quantise
 from engine.memory.residency import Treatment
+from tests.failure_room import write_lora
 from tests.families import room
 from tests.memory_room import Pixels, Room, SimulatedCard
 
@@ -119,20 +120,6 @@ def test_merged_adapters_are_streamed_like_the_model(folders: dict[str, Path], r
         seen.append(mine)
     assert not np.array_equal(seen[0], seen[1])
     assert not np.array_equal(seen[1], seen[2])
-
-
-def write_lora(folder: Path) -> None:
-    from safetensors.torch import save_file
-
-    (folder / "loras").mkdir(exist_ok=True)
-    generator = torch.Generator().manual_seed(1)
-    unet = room.load_module(folder / "unet", "diffusers", "UNet2DConditionModel", torch.float32)
-    drawn = {}
-    for name, layer in unet.named_modules():
-        if name.endswith(("to_q", "to_v")):
-            drawn[f"unet.{name}.lora_A.weight"] = torch.randn(2, layer.in_features, generator=generator)
-            drawn[f"unet.{name}.lora_B.weight"] = torch.randn(layer.out_features, 2, generator=generator) * 0.3
-    save_file(drawn, folder / "loras" / "drawn.safetensors")
 
 
 def test_weights_kept_in_float8_stream_as_they_are(folders: dict[str, Path]) -> None:

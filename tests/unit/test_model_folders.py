@@ -15,6 +15,7 @@ import pytest
 from engine.contracts.errors import BadInput, InvalidDocument, InvalidRequest, MissingModel, TesseraError, UnsafeModel
 from engine.contracts.references import ModelRef
 from engine.families.defaults import check_size, family_defaults
+from engine.memory.shelf import held_by
 from engine.models.fingerprint import identify_folder
 from engine.sampling.session import Session
 from tests.benchmarks.tiny_models import STARTER, write_tiny_sd15
@@ -169,10 +170,10 @@ def test_weights_that_do_not_fit_their_config_are_one_sentence(folder: Path) -> 
 def test_a_session_keeps_parts_within_its_budget(folder: Path) -> None:
     session = Session(_At(folder), budget_bytes=1)
     session.warm(ModelRef(name="x"))
-    assert sum(size > 0 for size in session._sizes.values()) <= 1
+    assert sum(held_by(part).copies > 0 for _, part in session.shelf.items()) <= 1
     roomy = Session(_At(folder))
     roomy.warm(ModelRef(name="x"))
-    assert len(roomy._parts) == 5
+    assert len(roomy.shelf) == 5
     assert roomy.resident_bytes > 20_000_000
     family = roomy.family(ModelRef(name="x"))
     assert roomy.family(ModelRef(name="y")) is family

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from engine.contracts.errors import BadInput, InvalidDocument, InvalidRequest, MissingModel, UnsafeModel
 from engine.contracts.references import ModelRef
 from engine.graph.values import Patch
+from engine.memory.shelf import held_by
 from engine.models import fp8, layouts
 from engine.models.single_file import CONFIGS
 from engine.models.weights import open_weights
@@ -91,7 +92,7 @@ def test_separate_files_draw_what_the_checkpoint_draws(models: dict[str, Path], 
     assert model.family == clip.family == "sdxl"
     np.testing.assert_array_equal(drawn(ctx, model, clip, vae), picture(ctx, "whole"))
     # The VAE in the checkpoint is the one in the file, and so are the encoders: they are loaded once.
-    kinds = [key[0] for key in ctx.session._parts]
+    kinds = [key[0] for key, _ in ctx.session.shelf.items()]
     assert len([kind for kind in kinds if "AutoencoderKL" in kind]) == 1
     assert len([kind for kind in kinds if "CLIPText" in kind]) == 2
     # Which family's a file of four channels is does not stand in it: the latent says, and before there is one nothing.
@@ -177,7 +178,7 @@ def test_eight_bit_files_stay_eight_bit_and_compute_as_their_rounded_weights(
     ctx = At(small=tmp_path / "small.safetensors", rounded=tmp_path / "rounded.safetensors", first=models["sd15_file"])
     made = picture(ctx, "small")
     np.testing.assert_array_equal(made, picture(ctx, "rounded"))
-    unet = next(part for key, part in ctx.session._parts.items() if key[1:2] == ("unet",))
+    unet = next(part for key, part in ctx.session.shelf.items() if key[1:2] == ("unet",))
     layer = unet.mid_block.resnets[0].conv1
     assert layer.weight.dtype == torch.float8_e4m3fn
     assert torch.equal(fp8.whole(layer, torch.float32), rounded_to[f"{start}middle_block.0.in_layers.2.weight"])
@@ -193,7 +194,7 @@ def test_a_model_is_kept_in_eight_bits_where_that_is_asked_for(models: dict[str,
     made = drawn(ctx, eight, clip, vae)
     assert 0 < np.abs(made - first).max() < 0.5
     assert ctx.session.resident_bytes - full < 0.4 * next(
-        ctx.session._sizes[key] for key in ctx.session._parts if key[1:2] == ("unet",) and key[-1] == "None"
+        held_by(part).total for key, part in ctx.session.shelf.items() if key[1:2] == ("unet",) and key[-1] == "None"
     )
     np.testing.assert_array_equal(drawn(ctx, model, clip, vae), first)
 

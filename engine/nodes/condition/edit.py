@@ -46,21 +46,23 @@ def encode_edit(
     numbered: pictures are called Picture 1, Picture 2…, as Qwen-Image-Edit-2509 and later know them; off for the first
     scale: bring the pictures to the sizes the model was trained with; off leaves them as they are
     """
+    from engine.memory.autoencoding import encoded
+    from engine.memory.text_cache import encoded as read
+
     if clip.family != "qwen_image":
         raise refusal(clip, ("qwen_image",))
     pictures = [image[:1, ..., :3] for image in (image_1, image_2, image_3) if image is not None]
     seen_pixels = SEEN_PIXELS if numbered else EDITED_PIXELS
     seen = [_tensor(_scaled(picture, seen_pixels) if scale else picture) for picture in pictures]
-    family = ctx.session.text(clip)
-    encoded = family.encode_text(prompt, clip.clip_skip, clip.patches, images=seen, numbered=numbered)
+    said = read(ctx.session, clip, prompt, images=seen, numbered=numbered)
     ctx.check_cancelled()
-    entries: Conditioning = encoded.entries
+    entries: Conditioning = said.entries
     if vae is None or not pictures:
         return entries
     autoencoder = ctx.session.autoencoder(vae)
     factor = 2 * autoencoder.latent_space.factor  # whole tokens
     latents = tuple(
-        autoencoder.encode(pixels_of(_scaled(picture, EDITED_PIXELS) if scale else picture, factor))
+        encoded(ctx, autoencoder, pixels_of(_scaled(picture, EDITED_PIXELS) if scale else picture, factor))
         for picture in pictures
     )
     return each(entries, lambda entry: with_extra(entry, "references", latents))

@@ -76,9 +76,11 @@ def edit_by_instruction(
     """
     import torch
 
+    from engine.memory.autoencoding import encoded
+
     autoencoder = ctx.session.autoencoder(vae)
     space = autoencoder.latent_space
-    latents = autoencoder.encode(pixels_of(image, space.factor))
+    latents = encoded(ctx, autoencoder, pixels_of(image, space.factor))
 
     def told(conditioning: Conditioning) -> Conditioning:
         return each(conditioning, lambda entry: with_extra(entry, "channels", latents))

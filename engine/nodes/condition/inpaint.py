@@ -32,6 +32,8 @@ def inpaint_model(
     """
     import torch
 
+    from engine.memory.autoencoding import encoded
+
     if mask.shape[-2:] != image.shape[1:3]:
         raise InvalidRequest(
             f"the mask is {mask.shape[-1]}×{mask.shape[-2]} and the picture {image.shape[2]}×{image.shape[1]}",
@@ -41,9 +43,9 @@ def inpaint_model(
     space = family.latent_space
     pixels = pixels_of(image, space.factor)
     kept = torch.from_numpy(np.ascontiguousarray(mask < 0.5))[:, None].float()
-    latents = family.encode(pixels)
+    latents = encoded(ctx, family, pixels)
     ctx.check_cancelled()
-    masked = family.encode(pixels * kept)
+    masked = encoded(ctx, family, pixels * kept)
     cells = (cells_of(mask, latents.shape[-2], latents.shape[-1]) >= 0.5).float()
     indices = tuple(range(latents.shape[0]))
     whole = 1.0 - kept

@@ -102,14 +102,15 @@ def _controlled(conditioning: Conditioning, control: Control) -> Conditioning:
 
 def _encoded(ctx: NodeContext, vae: Vae, image: Image) -> torch.Tensor | None:
     """The picture as a latent of whole tokens; None where ControlNets read pixels (those of U-Nets)."""
+    from engine.memory.autoencoding import encoded
+
     autoencoder = ctx.session.autoencoder(vae)
     space = autoencoder.latent_space
     if space.channels <= 4:
         return None
     edge = 2 * space.factor
     rows, columns = (max(1, round(length / edge)) * edge for length in image.shape[1:3])
-    latent: torch.Tensor = autoencoder.encode(pixels_of(resize(_copied(image), columns, rows, "bilinear"), edge))
-    return latent
+    return encoded(ctx, autoencoder, pixels_of(resize(_copied(image), columns, rows, "bilinear"), edge))
 
 
 def _first(mask: Mask | None) -> Mask | None:

@@ -28,6 +28,8 @@ def encode_for_inpaint(
     import torch
     import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 
+    from engine.memory.autoencoding import encoded
+
     if mask.shape[-2:] != image.shape[1:3]:
         raise InvalidRequest(
             f"the mask is {mask.shape[-1]}×{mask.shape[-2]} and the picture {image.shape[2]}×{image.shape[1]}",
@@ -36,7 +38,7 @@ def encode_for_inpaint(
     family = ctx.session.autoencoder(vae)
     space = family.latent_space
     drawn = torch.from_numpy(np.ascontiguousarray(mask >= 0.5))[:, None].float()
-    samples = family.encode(pixels_of(image, space.factor) * (1.0 - drawn))  # 0 is middle grey
+    samples = encoded(ctx, family, pixels_of(image, space.factor) * (1.0 - drawn))  # 0 is middle grey
     reach = grow // 2
     wide = F.max_pool2d(drawn, 2 * reach + 1, stride=1, padding=reach)[:, 0].numpy()
     cells = cells_of(wide, samples.shape[-2], samples.shape[-1])

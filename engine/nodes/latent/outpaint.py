@@ -46,6 +46,8 @@ def outpaint(
     feather: how far the new part fades into the old picture, in pixels
     fill: what the new part begins as: the picture's edge drawn out, noise in its colours, or grey
     """
+    from engine.memory.autoencoding import encoded
+
     family = ctx.session.autoencoder(vae)
     space = family.latent_space
     multiple = space.factor * (2 if space.channels > 4 else 1)  # transformers cut their latents into 2×2 cells
@@ -56,7 +58,7 @@ def outpaint(
     if fill == "noise":
         padded = _noised(padded, (top, left, height, width))
     ctx.check_cancelled()
-    samples = family.encode(pixels_of(padded, space.factor))
+    samples = encoded(ctx, family, pixels_of(padded, space.factor))
     latent = LatentValue(samples, space.id, indices=tuple(range(samples.shape[0])))
     return padded, mask, replace(latent, noise_mask=cells_of(mask, *samples.shape[-2:]))
 

@@ -44,13 +44,13 @@ def encode_image(ctx: NodeContext, vae: Vae, image: Image) -> Latent:
     vae: the autoencoder of a checkpoint
     image: its width and height must be whole numbers of latent cells (8 pixels); transparency is left out
     """
-    from engine.memory import attempts
+    from engine.memory.autoencoding import encoded
 
     family = ctx.session.autoencoder(vae)
     space = family.latent_space
     pixels = pixels_of(image, space.factor)
     ctx.check_cancelled()
-    samples = attempts.encoded(ctx, family, pixels)
+    samples = encoded(ctx, family, pixels)
     return LatentValue(samples, space.id, indices=tuple(range(samples.shape[0])))
 
 
@@ -71,7 +71,7 @@ def decode_image(ctx: NodeContext, vae: Vae, latent: Latent) -> Image:
     """
     import torch
 
-    from engine.memory import attempts
+    from engine.memory.autoencoding import decoded
     from engine.sampling.loop import fitted
 
     family = ctx.session.autoencoder(vae if vae.family else replace(vae, family=latent.space))
@@ -79,10 +79,10 @@ def decode_image(ctx: NodeContext, vae: Vae, latent: Latent) -> Image:
     pictures = []
     for i, item in enumerate(samples):
         ctx.check_cancelled()
-        pictures.append(attempts.decoded(ctx, family, item[None]))
+        pictures.append(decoded(ctx, family, item[None]))
         ctx.progress(i + 1, len(samples), f"picture {i + 1} of {len(samples)}")
-    decoded = (torch.cat(pictures) * 0.5 + 0.5).clamp(0, 1)
-    out: npt.NDArray[np.float32] = np.ascontiguousarray(decoded.permute(0, 2, 3, 1).numpy())
+    whole = (torch.cat(pictures) * 0.5 + 0.5).clamp(0, 1)
+    out: npt.NDArray[np.float32] = np.ascontiguousarray(whole.permute(0, 2, 3, 1).numpy())
     return out
 
 
