@@ -42,6 +42,7 @@ def examine(app: Application, *, deep: bool = False) -> SystemReport:
     report.facts["Processor"] = f"{os.cpu_count() or 1} cores"
     _memory(report)
     _card(report)
+    _attention(report, app)
     if deep:
         _torch(report)
     _folders(report, app)
@@ -87,6 +88,26 @@ def _card(report: SystemReport) -> None:
         report.facts["Graphics card"] = "Apple"
     else:
         report.facts["Graphics card"] = "none found; pictures are made on the processor"
+
+
+def _attention(report: SystemReport, app: Application) -> None:
+    """What can compute attention here, with the versions of what is installed for it, and what was asked for."""
+    from engine.memory.attention import KERNELS, is_installed
+
+    found = ["PyTorch’s own"]
+    for name, kernel in KERNELS.items():
+        if kernel.package:
+            version = f" {_version(kernel.package)}" if is_installed(name) else " not installed"
+            found.append(f"{kernel.title}{version}" + (f" ({kernel.lossy})" if kernel.lossy else ""))
+    asked = app.settings.get("engine.attention")
+    report.facts["Attention"] = "; ".join(found) + (f"; {KERNELS[asked].title} is used" if asked != "auto" else "")
+
+
+def _version(package: str) -> str:
+    """Of an installed package by the name it is imported by."""
+    for name in metadata.packages_distributions().get(package, ()):
+        return metadata.version(name)
+    return "installed"
 
 
 def _torch(report: SystemReport) -> None:

@@ -76,6 +76,81 @@ def test_a_job_that_allows_it_is_signed_apart_without_the_nodes_own_switch(app: 
     assert not np.array_equal(pixels(app, found[0]), pixels(app, found[1]))
 
 
+def started(folder: Path, **settings: object) -> Application:
+    found = Application(folder)
+    found.settings.set("engine.warm_up", False)
+    for name, value in settings.items():
+        found.settings.set(f"engine.{name}", value)
+    found.start()
+    assert found.wait_ready(30)
+    return found
+
+
+def test_a_fast_picture_that_comes_from_the_disk_still_says_so(tmp_path: Path) -> None:
+    records, texts = [], []
+    for _ in range(2):
+        app = started(tmp_path)
+        try:
+            records += [made(app, replace(CIRCLE, fast=True)), made(app, CIRCLE)]
+            if len(records) == 4:
+                made(app, replace(CIRCLE, seed=8))  # another picture of the prompts that were read before the restart
+            session = app.engine.lane._services.get_session()
+            texts.append((session.texts.read, session.texts.found))
+        finally:
+            app.close()
+    assert [record.numerics.quantisation for record in records] == ["int8", "none", "int8", "none"]
+    assert records[0].artifact.sha256 == records[2].artifact.sha256
+    assert records[0].parameters.endswith("Weights: int8")
+    assert "Weights" not in records[1].parameters
+    assert records[0].seconds > 0
+    assert texts == [(2, 0), (0, 2)]
+
+
+def test_going_fast_leaves_out_steps_where_the_settings_say_so_and_the_record_says_it(tmp_path: Path) -> None:
+    many = replace(CIRCLE, steps=20)
+    pictures = []
+    for fast_cache in (False, True):
+        app = started(tmp_path, fast_cache=fast_cache)
+        try:
+            record, exact = made(app, replace(many, fast=True)), made(app, many)
+            assert exact.numerics.step_cache == ""
+            assert record.numerics.quantisation == "int8"
+            pictures.append((pixels(app, record), record.numerics.step_cache, record.parameters))
+        finally:
+            app.close()
+    (plain, no, _), (cached, told, parameters) = pictures
+    assert no == ""
+    assert told.startswith("0.2 from 0.15 to 0.95, ")
+    assert told.endswith(" of 20 calls left out")
+    assert f'Step cache: "{told}"' in parameters
+    error = float(np.mean((plain - cached) ** 2))
+    assert error > 0  # the setting counts, though the other's picture is kept on the disk
+    assert 10 * np.log10(255**2 / error) >= 30
+
+
+def test_results_on_the_disk_have_a_budget_and_none_is_kept_with_none(tmp_path: Path) -> None:
+    app = started(tmp_path, disk_cache_mib=0, text_cache_mib=0)
+    try:
+        made(app, CIRCLE)
+        assert app.engine.lane._services.get_session().texts is None
+        assert app.engine.lane.cache.disk is None
+    finally:
+        app.close()
+    assert not list((app.paths.cache / "results").rglob("*.value"))
+    old = app.paths.cache / "results" / "0.0.1-gone-cpu"
+    old.mkdir(parents=True)
+    (old / "a.value").write_bytes(b"x")
+    app = started(tmp_path, disk_cache_mib=1, text_cache_mib=1)
+    try:
+        made(app, CIRCLE)
+        assert app.engine.lane.cache.disk.budget_bytes == 2**20
+    finally:
+        app.close()
+    kept = [path.relative_to(app.paths.cache / "results").parts[1] for path in app.paths.cache.rglob("*.value")]
+    assert sorted(set(kept)) == ["auto", "prompts"]
+    assert not old.exists()  # what another version kept is found by nobody
+
+
 def test_what_an_adapter_merged_is_what_gets_eight_bits() -> None:
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Linear(32, 32), torch.nn.Linear(32, 8)).requires_grad_(False)

@@ -29,6 +29,9 @@ from engine.memory.speed import Speed, arranged, prepare_card, prepare_part, sum
 from engine.models.interruptible import watch_layers
 from engine.sampling.loop import SamplePlan
 from engine.sampling.session import Session
+from studio_app import diagnostics
+from studio_app.application import Application
+from studio_app.diagnostics import SystemReport
 from studio_app.settings.table import TABLE, setting
 from tests.families import room
 from tests.memory_room import Room
@@ -160,6 +163,20 @@ def test_what_is_not_there_is_not_used_and_said_in_a_sentence(monkeypatch: pytes
     session = Session(found, "cpu", speed=Speed(attention="flash"))
     assert session.speed.attention == "auto"
     assert session.remark == "FlashAttention needs a graphics card, so PyTorch's choice is used for attention."
+
+
+def test_the_doctor_names_what_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention.importlib.util, "find_spec", lambda name: object() if name == "xformers" else None)
+    monkeypatch.setattr("studio_app.diagnostics.metadata.packages_distributions", lambda: {"xformers": ["xformers"]})
+    monkeypatch.setattr("studio_app.diagnostics.metadata.version", lambda name: "0.0.33")
+    app = Application(tmp_path)
+    app.settings.set("engine.attention", "math")
+    report = SystemReport()
+    diagnostics._attention(report, app)
+    assert report.facts["Attention"] == (
+        "PyTorch’s own; FlashAttention not installed; xFormers 0.0.33; SageAttention not installed (computes in eight "
+        "bits); plain arithmetic is used"
+    )
 
 
 def test_the_choices_are_the_kernels_and_the_lossy_one_says_so() -> None:
