@@ -58,7 +58,7 @@ def _texts(stage: Stage, page: GraphWorkspace) -> None:
     stage.window.show_inspector(True)
     stage.pause(300)
     canvas.view.frame_nodes()
-    page.run()
+    page.runner.run()
     stage.wait(lambda: not page.runs.jobs_of(canvas))
     canvas.scene.select(["choose"])
     canvas.view.wait_for_pictures()
@@ -81,7 +81,7 @@ def _subgraph(stage: Stage, page: GraphWorkspace) -> None:
     acts.do("Colour", SetSeedControl("draw0", "seed", "increment"))
     told: list[JobEvent] = []
     page.bridge.job_event.connect(told.append)
-    page.run()
+    page.runner.run()
     stage.wait(lambda: canvas.scene.states.get(box) is not None and canvas.scene.states[box].done >= 4)
     canvas.view.frame_nodes([box, "text0"])
     canvas.view.wait_for_pictures()
@@ -134,7 +134,7 @@ def _with_menu(stage: Stage, scene: str, menu: QMenu) -> None:
         painter.end()
         return picture
 
-    stage.window.grab = whole  # type: ignore[method-assign]
+    stage.window.grab = whole  # type: ignore[assignment,method-assign]
     stage.keep(scene)
     stage.window.grab = grab  # type: ignore[method-assign]
     menu.close()

@@ -68,7 +68,7 @@ def _running(stage: Stage, page: GraphWorkspace) -> None:
     canvas = page.current
     assert canvas is not None
     canvas.view.frame_nodes()
-    page.run()
+    page.runner.run()
     states = canvas.scene.states
 
     def halfway() -> bool:
@@ -126,7 +126,7 @@ def _fault(stage: Stage, page: GraphWorkspace) -> None:
     canvas = page.current
     assert canvas is not None
     canvas.document.edit("Wrong", set_input("draw2", "steps", 900))
-    page.run()
+    page.runner.run()
     stage.wait(lambda: not page.runs.jobs_of(canvas))
     stage.pause(300)
     stage.keep("graph_error")

@@ -42,7 +42,7 @@ def seen(canvas: Canvas) -> NDArray[np.uint8]:
 
 
 def _is_kept(canvas: Canvas) -> bool:
-    return canvas.view.frames._under is not None
+    return canvas.view.frames.under._under is not None
 
 
 def test_frames_with_the_picture_are_frames_without_it(chain: Canvas) -> None:
@@ -56,7 +56,7 @@ def test_frames_with_the_picture_are_frames_without_it(chain: Canvas) -> None:
         seen(chain)
         kept = seen(chain)
         assert _is_kept(chain)
-        frames._under_key = ()
+        frames.under._under_key = ()
         direct = seen(chain)  # the first frame after a change is painted directly
         assert not _is_kept(chain)
         # Smooth edges fall on other fractions of pixels only by rounding.

@@ -96,10 +96,10 @@ def test_texts_and_numbers_stand_on_their_nodes_and_can_be_selected_in_the_prope
     click(canvas, QPointF(*item(canvas, "say").corner) + QPointF(120, 14))
     panel = page.inspecting.panel
     assert panel.result is not None
-    assert panel.result.toPlainText() == whole
-    panel.result.setFocus()
-    QTest.keyClick(panel.result, Qt.Key.Key_A, CTRL)
-    QTest.keyClick(panel.result, Qt.Key.Key_C, CTRL)
+    assert panel.result.text.toPlainText() == whole
+    panel.result.text.setFocus()
+    QTest.keyClick(panel.result.text, Qt.Key.Key_A, CTRL)
+    QTest.keyClick(panel.result.text, Qt.Key.Key_C, CTRL)
     assert QApplication.clipboard().text() == whole
     canvas.view.setFocus()
     key(canvas, Qt.Key.Key_P, CTRL | ALT)
@@ -363,3 +363,17 @@ def test_the_run_bars_menu_says_what_each_run_does(page: GraphWorkspace, qtbot: 
     assert sorted(ran(page)[0]) == ["solid", "turned"]
     assert any(c.id == "graph.run_anew" for c in page.app.commands.search("run anew"))
     assert any(c.id == "graph.run" for c in page.app.commands.search("run changed"))
+
+
+def test_a_run_to_here_goes_to_a_node_within_a_subgraph(page: GraphWorkspace, qtbot: QtBot) -> None:
+    page.files.open_workflow(nested())
+    canvas = page.current
+    assert canvas is not None
+    canvas.go_to_level(("box", "deep"))
+    canvas.scene.select(["turned"])
+    ran(page)
+    run_with_keys(page, canvas, qtbot, CTRL | SHIFT)
+    assert sorted(ran(page)[0]) == ["box:deep:solid", "box:deep:turned"]
+    assert kinds(canvas) == {"solid": "done", "turned": "done"}
+    canvas.go_to_level(())
+    assert kinds(canvas)["box"] == "done"

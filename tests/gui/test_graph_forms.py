@@ -19,8 +19,9 @@ from tests.gui.canvas_room import choose, graph_workspace, opened
 from ui.forms.form_view import FormView
 from ui.graph_canvas.canvas import Canvas
 from ui.graph_canvas.properties.sockets import SocketsEditor
-from ui.graph_canvas.values.fields import NumberValue, SeedValue
+from ui.graph_canvas.values.fields import NumberValue
 from ui.graph_canvas.values.menu import add_output_acts, add_value_acts
+from ui.graph_canvas.values.seed import SeedValue
 from ui.graph_canvas.workspace import GraphWorkspace
 
 

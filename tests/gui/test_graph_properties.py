@@ -104,7 +104,7 @@ def test_a_wrong_field_gets_a_badge_and_a_click_goes_there(page: GraphWorkspace,
     )
     page._app.start()
     page._app.wait_ready(60)
-    page.run()
+    page.runner.run()
     qtbot.waitUntil(lambda: "solid" in canvas.scene.states and not page.runs.jobs_of(canvas), timeout=60000)
     state = canvas.scene.states["solid"]
     assert (state.kind, state.input) == ("failed", "width")
@@ -125,7 +125,7 @@ def test_a_run_shows_states_pictures_what_flows_and_why(page: GraphWorkspace, qt
     canvas = page.current
     assert canvas is not None
     page.bar.count.setValue(2)
-    page.run()
+    page.runner.run()
     assert len(page.runs.jobs_of(canvas)) == 2
     qtbot.waitUntil(lambda: not page.runs.jobs_of(canvas), timeout=120000)
     scene = canvas.scene

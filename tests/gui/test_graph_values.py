@@ -19,8 +19,9 @@ from tests.gui.canvas_room import choose, click, double_click, drag, graph_works
 from ui.graph_canvas.canvas import Canvas
 from ui.graph_canvas.values.curve import CurveValue
 from ui.graph_canvas.values.editor import ValueEditor
-from ui.graph_canvas.values.fields import PromptValue, SeedValue, ValueField
+from ui.graph_canvas.values.fields import PromptValue, ValueField
 from ui.graph_canvas.values.picture import PictureValue
+from ui.graph_canvas.values.seed import SeedValue
 from ui.graph_canvas.workspace import GraphWorkspace
 
 

@@ -22,9 +22,10 @@ from ui.bridge.bridge import Bridge
 from ui.graph_canvas.choice_popup import Choice, ChoicePopup
 from ui.graph_canvas.geometry import is_value, label_of
 from ui.graph_canvas.properties.panel import replace_page
-from ui.graph_canvas.values.fields import SeedValue, ValueField
+from ui.graph_canvas.values.fields import ValueField
 from ui.graph_canvas.values.kinds import filtered, kind_of
 from ui.graph_canvas.values.make import make_field
+from ui.graph_canvas.values.seed import SeedValue
 from ui.widgets.basics import Button, IconButton, Label, Panel, describe
 from ui.widgets.layouts import Column, Row
 

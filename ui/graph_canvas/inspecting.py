@@ -80,7 +80,7 @@ class Inspecting(QObject):
             return
         page = self.forms.get(canvas.tab.id)
         if page is None:
-            page = self.forms[canvas.tab.id] = FormPage(canvas, self.page.bridge, self.page.run)
+            page = self.forms[canvas.tab.id] = FormPage(canvas, self.page.bridge, self.page.runner.run)
         self.page.editors[canvas.tab.id].close_editor()
         page.show(not page.shown)
         self.page.bar.setVisible(not page.shown)

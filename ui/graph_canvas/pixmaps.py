@@ -61,3 +61,8 @@ class PixmapCache:
 
 def _bytes(pixmap: QPixmap) -> int:
     return pixmap.width() * pixmap.height() * 4
+
+
+def whole_pixel(value: float, ratio: float) -> float:
+    """The nearest place at which a picture's pixels lie on the window's."""
+    return round(value * ratio) / ratio

@@ -28,6 +28,7 @@ from ui.graph_canvas.handlers import canvas_handlers
 from ui.graph_canvas.inspecting import Inspecting
 from ui.graph_canvas.menus import menu_at
 from ui.graph_canvas.run_bar import RunBar
+from ui.graph_canvas.runner import Runner
 from ui.graph_canvas.runs import Runs
 from ui.graph_canvas.search import NodeFinder
 from ui.graph_canvas.tabs import Tabs
@@ -88,6 +89,7 @@ class GraphWorkspace(Workspace):
         self.bar = RunBar(self, app.commands)
         self.bar.command.connect(self._run_command)
         self.inspecting = Inspecting(self)
+        self.runner = Runner(self)
         self.tabs.chosen.connect(self._tab_chosen)
         self.tabs.close_wanted.connect(self.files.close_at)
         self.tabs.new_wanted.connect(self.files.new)
@@ -148,7 +150,6 @@ class GraphWorkspace(Workspace):
             self.bar.setParent(page)
         self.bar.setVisible(page is not None)
         self._show_run()
-        self._place()
         self.current_changed.emit()
 
     def _make(self, tab: OpenWorkflow) -> None:
@@ -209,10 +210,9 @@ class GraphWorkspace(Workspace):
             return
         handlers: dict[str, Callable[[], object]] = {
             "graph.minimap": self.toggle_minimap, "graph.snap": self.toggle_snap,
-            "graph.run": self.run, "graph.run_anew": self.run_anew, "graph.run_to_here": self.run_to_here,
-            "graph.cancel": self.cancel, "graph.menu": self._menu_of_selection, **self.beside.handlers(),
+            "graph.menu": self._menu_of_selection, **self.beside.handlers(),
         }  # fmt: skip
-        handlers |= self.files.handlers() | self.inspecting.handlers()
+        handlers |= self.files.handlers() | self.runner.handlers() | self.inspecting.handlers()
         for name, act in canvas_handlers().items():
             handlers[name] = partial(self._on_current, act)
         self._unbind = [self._app.commands.bind(name, handler) for name, handler in handlers.items()]
@@ -233,37 +233,6 @@ class GraphWorkspace(Workspace):
     @Slot(str)
     def _run_command(self, command: str) -> None:
         self._app.commands.run(command)
-
-    def run(self) -> None:
-        canvas = self.current
-        if canvas is not None:
-            self.inspecting.run(canvas)
-
-    def run_anew(self) -> None:
-        canvas = self.current
-        if canvas is not None:
-            self.inspecting.run(canvas, anew=True)
-
-    def run_to_here(self) -> None:
-        acts = self.acts
-        if acts is None:
-            return
-        if acts.document.level:
-            acts.canvas.say("Leave the subgraph first; a run begins at the whole workflow.")
-            return
-        names = acts.chosen()
-        if names:
-            self.inspecting.run(acts.canvas, tuple(names))
-
-    def cancel(self) -> None:
-        """Escape: stop the run, else let go of the selection."""
-        canvas = self.current
-        if canvas is None:
-            return
-        if self.runs.jobs_of(canvas):
-            self.runs.cancel(canvas)
-        else:
-            canvas.scene.select(())
 
     def toggle_minimap(self) -> None:
         self._minimap = not self._minimap
@@ -307,18 +276,11 @@ class GraphWorkspace(Workspace):
             acts.scene.select([name])
             acts.rename()
 
-    # ---- the run bar
+    # ---- what floats
 
     @Slot()
     def _show_run(self) -> None:
-        canvas = self.current
-        if canvas is None:
-            return
-        jobs = self.runs.jobs_of(canvas)
-        if jobs:
-            self.bar.show_running(*self.runs.progress_of(canvas), len(jobs) - 1, self.runs.time_left(canvas))
-        else:
-            self.bar.show_idle()
+        self.runner.show()
         self._place()
 
     def _place(self) -> None:
@@ -386,7 +348,7 @@ class GraphWorkspace(Workspace):
 
     def start_with(self, prompt: str) -> None:
         self.files.start_text_to_picture()
-        self.run()
+        self.runner.run()
 
     def save_state(self) -> dict[str, Any]:
         return {"minimap": self._minimap, "snap": self._snap, "recent": list(self.finder.recent),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from PySide6.QtCore import Qt, QTimer, Slot
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QLineEdit, QPlainTextEdit, QScrollArea, QWidget
+from PySide6.QtWidgets import QLineEdit, QScrollArea, QWidget
 from shiboken6 import isValid
 
 from engine.contracts.node_schema import InputSchema
@@ -25,14 +25,16 @@ from ui.bridge.bridge import Bridge
 from ui.graph_canvas.acts import FRAME_COLOURS
 from ui.graph_canvas.geometry import NOTE, is_value, label_of, shows_text
 from ui.graph_canvas.node_item import NodeItem
+from ui.graph_canvas.properties.result import ResultBox
 from ui.graph_canvas.states import IDLE, NodeState
 from ui.graph_canvas.values.editor import ValueEditor
-from ui.graph_canvas.values.fields import PromptValue, SeedValue, ValueField
+from ui.graph_canvas.values.fields import PromptValue, ValueField
 from ui.graph_canvas.values.kinds import kind_of, value_in
 from ui.graph_canvas.values.make import make_field
 from ui.graph_canvas.values.menu import reset_all
 from ui.graph_canvas.values.reader import reader_of
 from ui.graph_canvas.values.running import Running, go_to_fault
+from ui.graph_canvas.values.seed import SeedValue
 from ui.widgets.basics import Button, IconButton, Label, Line, describe
 from ui.widgets.containers import Fold
 from ui.widgets.inputs import Choice
@@ -44,7 +46,6 @@ if TYPE_CHECKING:
 WIDTH = 300
 WHY_MS = 250
 MOST_VALUES = 60  # rows for one selection
-MOST_LINES = 10  # of a result that are seen at once
 MODES: tuple[tuple[NodeMode, str], ...] = (
     ("active", "Runs"), ("mute", "Muted: left out"), ("bypass", "Bypassed: values pass"),
 )  # fmt: skip
@@ -69,8 +70,7 @@ class PropertiesPanel(QWidget):
         self._state: Label | None = None
         self._why: Label | None = None
         self._go_button: Button | None = None
-        self._result_head: Label | None = None
-        self.result: QPlainTextEdit | None = None
+        self.result: ResultBox | None = None
         self.title: QLineEdit | None = None
         self.setAccessibleName("Properties")
         outer = Column(self, spacing=0)
@@ -129,7 +129,7 @@ class PropertiesPanel(QWidget):
 
     def _build(self, items: Sequence[NodeItem]) -> None:
         self.fields, self._state, self._why, self.title, self._go_button = {}, None, None, None, None
-        self.result = self._result_head = None
+        self.result = None
         page = QWidget()
         column = Column(page, spacing=1, margins=2)
         editor = self._editor
@@ -140,7 +140,8 @@ class PropertiesPanel(QWidget):
         else:
             self._build_head(column, editor, items)
             if len(items) == 1 and shows_text(items[0].schema):
-                self._build_result(column)
+                self.result = ResultBox()
+                column.addWidget(self.result)
             self._build_values(column, editor, items)
             self._build_looks(column, editor, items)
             if len(items) == 1:
@@ -195,26 +196,6 @@ class PropertiesPanel(QWidget):
             inside = Button("Open", "boxes", tip="Show what is in the subgraph.")
             inside.clicked.connect(lambda: editor.acts.open_node(name))
             column.addWidget(inside)
-
-    def _build_result(self, column: Column) -> None:
-        """The whole of what the node gave last, to read and to copy."""
-        self._result_head = Label("Result", "strong")
-        self.result = QPlainTextEdit()
-        self.result.setReadOnly(True)
-        self.result.setTabChangesFocus(True)
-        describe(self.result, "Result", "What the node gave when it last ran; it can be selected and copied.")
-        column.addWidget(self._result_head)
-        column.addWidget(self.result)
-
-    def _show_result(self, text: str | None) -> None:
-        if self.result is None or self._result_head is None:
-            return
-        for widget in (self._result_head, self.result):
-            widget.setVisible(text is not None)
-        if text is not None and self.result.toPlainText() != text:
-            self.result.setPlainText(text)
-            lines = min(MOST_LINES, self.result.blockCount() + len(text) // 40)
-            self.result.setFixedHeight(self.result.fontMetrics().lineSpacing() * max(1, lines) + theme.space(3.5))
 
     def _give_title(self, name: str, text: str) -> None:
         editor = self._editor
@@ -344,7 +325,8 @@ class PropertiesPanel(QWidget):
         parts = [state.text or (f"Done in {state.badge}." if state.kind == "done" else state.badge)]
         if plan is not None:
             parts.append(looking.plan_words(plan))
-        self._show_result(editor.scene.texts.get(item.node.id))
+        if self.result is not None:
+            self.result.show_text(editor.scene.texts.get(item.node.id))
         if self._state is not None:
             self._state.setText(" ".join(part for part in parts if part))
             self._state.set_role("danger" if state.kind == "failed" else "muted")

@@ -21,10 +21,11 @@ from ui.graph_canvas.geometry import PAD, Row, label_of
 from ui.graph_canvas.node_item import NodeItem
 from ui.graph_canvas.tools.base import Gesture
 from ui.graph_canvas.values.drag import DragNumber
-from ui.graph_canvas.values.fields import PromptValue, SeedValue, ValueField
+from ui.graph_canvas.values.fields import PromptValue, ValueField
 from ui.graph_canvas.values.kinds import choices_of, filtered, kind_of, nothing_to_choose, value_in
 from ui.graph_canvas.values.make import make_field
 from ui.graph_canvas.values.reader import reader_of
+from ui.graph_canvas.values.seed import SeedValue
 from ui.widgets.layouts import Column
 
 SMALLEST = {"picture": (220, 48), "curve": (220, 160), "json": (240, 110), "prompt": (260, 84), "colour": (140, 36),

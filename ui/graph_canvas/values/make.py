@@ -13,13 +13,13 @@ from ui.graph_canvas.values.fields import (
     JsonValue,
     NumberValue,
     PromptValue,
-    SeedValue,
     TextValue,
     ToggleValue,
     ValueField,
 )  # fmt: skip
 from ui.graph_canvas.values.kinds import kind_of
 from ui.graph_canvas.values.picture import PictureValue
+from ui.graph_canvas.values.seed import SeedValue
 
 
 def make_field(app: Application, bridge: Bridge, name: str, item: InputSchema) -> ValueField:
