@@ -348,6 +348,7 @@ class MainWindow(QMainWindow):
         self.save()
         self.memory.close()
         self.run_memory.close()
+        self.commands.close_down()
         self.filmstrip.close_down()
         for page in self._pages.values():
             page.close_down()

@@ -1,23 +1,30 @@
-"""Scenes of memory: the plan before a run, the meter during one, the refusal with its remedy, what going fast changed.
+"""Scenes of memory: the plan before a run, how it runs, the meter during one, the refusal with its remedy, a job that
+memory ran out for, what going fast changed, “Will it fit?” and the plan of a graph.
 
-The card is imitated where the studio asks the driver for it; plans, words and pictures are the real ones.
+The card is imitated where the studio asks the driver for it, and a model by a file of its shapes; plans, words and
+pictures are the real ones.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+from engine.contracts.errors import OutOfMemory
+from engine.contracts.references import ModelRef
 from engine.memory.footprint import GIB
 from engine.memory.machine import PRESETS
 from studio_app.machine_memory import MemoryUse
+from tests.unit import model_headers as headers
 
 if TYPE_CHECKING:
     from tests.gui.screenshots import Stage
 
 CARD = MemoryUse("Imitated card", 3 * GIB, 8 * GIB, card=True)
+EIGHT = replace(PRESETS[8], name="Imitated card")
 PROMPT = "a red circle on a blue background"
+MODEL = "aurora dreamlike photorealistic XL v12 pruned"
 
 
 def memory_scenes(stage: Stage) -> None:
@@ -26,26 +33,19 @@ def memory_scenes(stage: Stage) -> None:
         return
     stage.app.commands.run("view.create")
     page, meter = stage.page, stage.window.topbar.meter
+    starter = page.session.request.model
     stage.window.memory._timer.stop()  # the imitated card is the one the meter shows
     page.session.update(prompt=PROMPT, negative="", style="", count=1, seed=7, width=None, height=None)
+    meter.set_use(CARD)
+    _plans(stage, large_model(stage))
     with patch("studio_app.planning.card_memory", lambda: CARD):
-        page.session.update(width=256, height=256)
-        stage.wait(lambda: "of the card at most" in page.plan.text())
-        meter.set_use(CARD)
-        page.results.show_grid()
-        page.form.scroll_to(page.form.bar)
-        stage.keep("memory_plan")
-        page.session.update(steps=150, width=256, height=256)
+        page.session.update(model=starter, steps=150, width=256, height=256)
         page.generate()
         stage.wait(lambda: meter.mark is not None and "taking the noise away" in meter.toolTip())
         stage.keep("memory_meter")
         page.watch.cancel_all()
         stage.until_idle()
-    small = replace(PRESETS[4], vram=GIB // 2, guard=GIB // 2 - (300 << 20), ram=8 * GIB)
-    with patch("studio_app.planning.machine_here", lambda settings: small):
-        page.session.update(steps=None, width=2048, height=2048)
-        stage.wait(lambda: page.plan.text().startswith("It does not fit: "))
-        stage.keep("memory_refusal")
+    _second_try(stage)
     page.session.update(steps=20, width=128, height=128, fast=True)
     page.generate()
     stage.until_idle()
@@ -56,3 +56,71 @@ def memory_scenes(stage: Stage) -> None:
     if page.comparisons.dialog is not None:
         page.comparisons.dialog.close()
     page.session.update(fast=False, steps=None, width=None, height=None)
+    _fit(stage)
+
+
+def large_model(stage: Stage) -> ModelRef:
+    """A checkpoint of SDXL's shapes, with a long name and nothing in it, among the models."""
+    folder = stage.app.paths.models / "checkpoints"
+    folder.mkdir(parents=True, exist_ok=True)
+    shapes = headers.checkpoint(headers.ldm_unet(2048, xl=True), headers.XL_TEXT)
+    headers.write_safetensors(folder / f"{MODEL}.safetensors", shapes)
+    found = stage.app.models.entry(ModelRef(kind="checkpoint", name=MODEL)).ref
+    stage.window.load_models()
+    stage.page.form.refresh_models()
+    return found
+
+
+def _plans(stage: Stage, model: ModelRef) -> None:
+    """The plan before a run, how it runs, and the refusal."""
+    page = stage.page
+    with patch("studio_app.planning.machine_here", lambda settings: EIGHT):
+        page.session.update(model=model, width=None, height=None)
+        stage.wait(lambda: page.plan.text.startswith("Fits the card"))
+        page.results.show_grid()
+        page.form.scroll_to(page.form.bar)
+        stage.keep("memory_plan")
+        page.session.update(width=2048, height=1536)
+        stage.wait(lambda: page.plan.text.startswith("Fits the card"))
+        page.plan.toggle()
+        stage.wait(lambda: bool(page.plan.page.offers))
+        stage.keep("memory_how")
+        page.plan.toggle()
+    small = replace(PRESETS[4], name="Imitated card", ram=16 * GIB)
+    with patch("studio_app.planning.machine_here", lambda settings: small):
+        page.session.update(width=6144, height=3456)
+        stage.wait(lambda: page.plan.text.startswith("Does not fit") and page.plan.remedy.isVisible())
+        page.generate()
+        stage.keep("memory_refusal")
+    page.form.bar.say("")
+
+
+def _second_try(stage: Stage) -> None:
+    """A job that memory ran out for, with what would fit on its tile."""
+    from engine.nodes.sample import k_sampler
+
+    page = stage.page
+
+    def fails(*given: Any) -> Any:
+        raise OutOfMemory("the card has too little memory for this", where="memory", fix="Make the picture smaller")
+
+    with patch.object(k_sampler, "run_plan", fails):
+        page.session.update(steps=4, width=192, height=192)
+        page.generate()
+        stage.wait(lambda: any(job.remedy for job in page.model_of_results.jobs))
+    stage.keep("memory_second_try")
+    page.watch.cancel_or_dismiss(page.model_of_results.jobs[0].key)
+    page.form.bar.say("")
+
+
+def _fit(stage: Stage) -> None:
+    from ui.dialogs.will_it_fit import WillItFit
+
+    stage.app.commands.run("models.will_it_fit")
+    dialog = stage.window.commands._dialogs["fit"]
+    assert isinstance(dialog, WillItFit)
+    dialog.choose("Flux.1 dev")
+    stage.wait(lambda: bool(dialog.plans) and all(plan.model == "Flux.1 dev" for plan in dialog.plans.values()))
+    dialog.table.selectRow(2)
+    stage.keep("memory_fit", dialog)
+    dialog.close()

@@ -53,4 +53,6 @@ class GenerateBar(QWidget):
         column.addWidget(line)
 
     def show_estimate(self, sentence: str) -> None:
+        """What the pictures will take; "" where the memory plan says it."""
         self.estimate.setText(sentence)
+        self.estimate.setVisible(bool(sentence))

@@ -23,10 +23,12 @@ REMEMBERED_RUNS = 12
 
 
 class JobWatch(QObject):
-    """running_changed(count), failed(sentence), arrived(record id), history_changed (the estimate may differ)."""
+    """running_changed(count), failed(sentence), job_failed(job id), arrived(record id), history_changed (the estimate
+    may differ)."""
 
     running_changed = Signal(int)
     failed = Signal(str)
+    job_failed = Signal(str)
     arrived = Signal(str)
     history_changed = Signal()
 
@@ -123,6 +125,7 @@ class JobWatch(QObject):
             except MissingModel:
                 self._model.remove(event.job)
             self.failed.emit(str(event.data.get("error") or "The picture could not be made."))
+            self.job_failed.emit(event.job)
         else:
             # After the pictures that are still on their way, so that no gap shows between tile and picture.
             self._records.run(lambda: event.job, self._model.remove)
@@ -189,6 +192,11 @@ class JobWatch(QObject):
             known = self._earlier.get(request.model.name)
             if known is None or pace.step < known.step:
                 self._earlier[request.model.name] = pace
+
+    def knows_pace(self, session: CreateSession) -> bool:
+        """Whether the model of a session was seen at work here."""
+        name = session.request.model.name
+        return name in self._earlier or any(model == name for model, _ in self._paces.values())
 
     def estimate(self, session: CreateSession) -> str:
         """What Generate will take, from what the same model took here before."""

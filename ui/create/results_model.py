@@ -20,10 +20,12 @@ ENTRY = Qt.ItemDataRole.UserRole
 
 @dataclass(frozen=True)
 class JobEntry:
-    """A job that waits, runs, or failed. `preview` is the newest frame of the picture forming."""
+    """A job that waits, runs, or failed. `preview` is the newest frame of the picture forming; `remedy` what would let
+    a failed one run, in words."""
 
     row: JobRow
     preview: QImage | None = field(default=None, compare=False)
+    remedy: str = ""
 
     @property
     def key(self) -> str:
@@ -152,6 +154,13 @@ class ResultsModel(QAbstractListModel):
             self._jobs[at] = replace(self._jobs[at], preview=preview)
             self._touch(at)
 
+    def show_remedy(self, job_id: str, remedy: str) -> None:
+        """What would let a failed job run: its tile becomes the button for it."""
+        at = self.row_of(job_id)
+        if 0 <= at < len(self._jobs):
+            self._jobs[at] = replace(self._jobs[at], remedy=remedy)
+            self._touch(at)
+
     def remove(self, key: str) -> int:
         """Take out a job or picture; returns its place among its own kind, −1 when it was not here."""
         row = self.row_of(key)
@@ -187,7 +196,8 @@ def describe_entry(entry: Entry) -> str:
     """What a tile is, for screen readers and on hover."""
     if isinstance(entry, JobEntry):
         several = f" {entry.pictures} pictures." if entry.pictures > 1 else ""
-        return f"{clip(entry.row.title, 120)}.{several} {entry.status_text()}"
+        remedy = f" Enter: {entry.remedy}." if entry.remedy else ""
+        return f"{clip(entry.row.title, 120)}.{several} {entry.status_text()}{remedy}"
     record = entry.record
     request = request_of(record.spec)
     prompt = clip(request.prompt, 160) if request else record.spec.title or "Picture"

@@ -14,7 +14,7 @@ from ui import theme
 from ui.bridge.background import Background
 from ui.create.details import Details
 from ui.create.difference import exact_request
-from ui.create.results_model import PictureEntry, ResultsModel, describe_entry
+from ui.create.results_model import JobEntry, PictureEntry, ResultsModel, describe_entry
 from ui.create.results_view import LARGEST_TILE, SMALLEST_TILE, USUAL_TILE, ResultsView
 from ui.panels.thumbnails import Thumbnails
 from ui.viewer.image_view import ImageView
@@ -76,12 +76,14 @@ class MessageBar(Panel):
 
 
 class ResultsPanel(QWidget):
-    """Grid and viewer over one ResultsModel. `action_wanted(command id)`, `first_wanted`, `selection_changed`."""
+    """Grid and viewer over one ResultsModel. `action_wanted(command id)`, `first_wanted`, `selection_changed`,
+    `second_try_wanted(job id)`."""
 
     action_wanted = Signal(str)
     first_wanted = Signal()
     selection_changed = Signal()
     drag_wanted = Signal()
+    second_try_wanted = Signal(str)
 
     def __init__(self, app: Application, model: ResultsModel, background: Background) -> None:
         super().__init__()
@@ -166,6 +168,7 @@ class ResultsPanel(QWidget):
         self.view.drag_wanted.connect(self.drag_wanted)
         self.grid.drag_wanted.connect(self.drag_wanted)
         self.grid.opened.connect(self._opened)
+        self.grid.second_try_wanted.connect(self.second_try_wanted)
         self.grid.selectionModel().selectionChanged.connect(self._selected)
         self.grid.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.grid.customContextMenuRequested.connect(self._grid_menu)
@@ -268,6 +271,8 @@ class ResultsPanel(QWidget):
         entry = self._model.entry(row)
         if isinstance(entry, PictureEntry):
             self.open(entry.record.id)
+        elif isinstance(entry, JobEntry) and entry.remedy:
+            self.second_try_wanted.emit(entry.key)
 
     @Slot(QItemSelection, QItemSelection)
     def _selected(self, chosen: QItemSelection, left: QItemSelection) -> None:

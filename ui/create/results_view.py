@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import QAbstractItemModel, QEvent, QPointF, QRect, QRectF, QSize, Qt, Signal, Slot
-from PySide6.QtGui import QKeyEvent, QKeySequence, QMouseEvent, QPainter, QPainterPath, QPen, QPixmap, QTextOption
+from PySide6.QtGui import (
+    QFontMetricsF,
+    QKeyEvent,
+    QKeySequence,
+    QMouseEvent,
+    QPainter,
+    QPainterPath,
+    QPen,
+    QPixmap,
+    QTextOption,
+)
 from PySide6.QtWidgets import QFrame, QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
 from engine.contracts.results import ResultRecord
@@ -15,6 +25,7 @@ from ui.widgets.basics import describe
 
 SMALLEST_TILE, LARGEST_TILE, USUAL_TILE = 96, 480, 216
 GAP = 8
+_CENTRED = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
 FOOT = 44  # the two lines below a picture that is forming
 
 PixmapSource = Callable[[ResultRecord, int], QPixmap | None]
@@ -24,6 +35,7 @@ class TileDelegate(QStyledItemDelegate):
     """Paints one tile. `pixmap(record, edge)` gives the small picture, or None while it loads."""
 
     cancel_wanted = Signal(str)
+    remedy_wanted = Signal(str)
 
     def __init__(self, pixmap: PixmapSource, parent: QWidget) -> None:
         super().__init__(parent)
@@ -73,7 +85,11 @@ class TileDelegate(QStyledItemDelegate):
 
     def _paint_job(self, painter: QPainter, frame: QRectF, entry: JobEntry) -> None:
         if entry.failed:
-            self._paint_words(painter, frame, "circle-alert", entry.status_text(), "danger")
+            below = self.remedy_rect(frame, entry)
+            room = frame if below is None else frame.adjusted(0, 0, 0, below.top() - frame.bottom())
+            self._paint_words(painter, room, "circle-alert", entry.status_text(), "danger")
+            if below is not None:
+                self._paint_remedy(painter, below, entry.remedy)
             self._paint_cross(painter, frame)
             return
         if entry.preview is not None:
@@ -133,6 +149,26 @@ class TileDelegate(QStyledItemDelegate):
         option.setWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
         painter.drawText(room, text, option)
 
+    def remedy_rect(self, frame: QRectF, entry: JobEntry) -> QRectF | None:
+        """Where the button is that lets a failed job run; None where there is none."""
+        if not entry.remedy:
+            return None
+        margin = theme.px(8)
+        room = QRectF(0, 0, frame.width() - 4 * margin, frame.height() / 2)
+        metrics = QFontMetricsF(theme.font(-1))
+        words = metrics.boundingRect(room, int(_CENTRED), entry.remedy)
+        height = max(theme.px(28.0), words.height() + margin)
+        return QRectF(frame.x() + margin, frame.bottom() - margin - height, frame.width() - 2 * margin, height)
+
+    def _paint_remedy(self, painter: QPainter, box: QRectF, words: str) -> None:
+        painter.setPen(QPen(theme.token("control_line"), 1))
+        painter.setBrush(theme.token("surface3"))
+        painter.drawRoundedRect(box, 4, 4)
+        painter.setFont(theme.font(-1))
+        painter.setPen(theme.token("text_strong"))
+        margin = theme.px(8)
+        painter.drawText(box.adjusted(margin, 0, -margin, 0), int(_CENTRED), words)
+
     def cross_rect(self, frame: QRectF) -> QRect:
         """Where the tile's own cancel (or dismiss) button is."""
         edge = theme.px(24)
@@ -152,18 +188,23 @@ class TileDelegate(QStyledItemDelegate):
             if isinstance(entry, JobEntry) and self.cross_rect(frame).contains(event.position().toPoint()):
                 self.cancel_wanted.emit(entry.key)
                 return True
+            button = self.remedy_rect(frame, entry) if isinstance(entry, JobEntry) else None
+            if button is not None and button.contains(event.position()):
+                self.remedy_wanted.emit(entry.key)
+                return True
         return super().editorEvent(event, model, option, index)
 
 
 class ResultsView(QListView):
     """Arrows move, Enter opens; pictures can be dragged out. Delete and Ctrl+C are left to the panel.
 
-    `opened(row)`, `job_cancel_wanted(job id)`, `drag_wanted`.
+    `opened(row)`, `job_cancel_wanted(job id)`, `second_try_wanted(job id)`, `drag_wanted`.
     """
 
     opened = Signal(int)
     drag_wanted = Signal()
     job_cancel_wanted = Signal(str)
+    second_try_wanted = Signal(str)
 
     def __init__(self, model: ResultsModel, pixmap: PixmapSource, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -185,6 +226,7 @@ class ResultsView(QListView):
         describe(self, "Results", "")
         self.setToolTip("")
         self.tiles.cancel_wanted.connect(self.job_cancel_wanted)
+        self.tiles.remedy_wanted.connect(self.second_try_wanted)
         self.doubleClicked.connect(self._double_clicked)
         self._tile = USUAL_TILE
         theme.notifier.changed.connect(self._rescale)

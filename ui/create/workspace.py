@@ -33,6 +33,7 @@ from ui.create.pictures_in import Arrival, bring_in
 from ui.create.plan_line import PlanLine
 from ui.create.results_model import ResultsModel
 from ui.create.results_panel import CLOSE_VARIATIONS, FIRST_PROMPT, ResultsPanel
+from ui.create.second_tries import SecondTries
 from ui.create.start_picture import PICTURE_FILTER, png_bytes
 from ui.create.waste_basket import WasteBasket
 from ui.widgets.basics import Line
@@ -71,6 +72,9 @@ class CreateWorkspace(Workspace):
         self.basket = WasteBasket(app, self.model_of_results, self._background, self.results.message, self)
         self.watch = JobWatch(app, bridge, self.model_of_results, self._background, self)
         self.comparisons = Comparisons(app, self.watch, self._background, self.results.message.say, self)
+        self.plan = PlanLine(app, bridge, self.session)
+        self.form.bar.add_line(self.plan)
+        self.second_tries = SecondTries(app, self.watch, self.model_of_results, self.session, self)
         row = Row(self, spacing=0)
         row.addWidget(self.form)
         row.addWidget(Line(vertical=True))
@@ -80,8 +84,6 @@ class CreateWorkspace(Workspace):
         self._save_timer.setInterval(SAVE_AFTER_MS)
         self._commands = self._bind_commands()
         self._connect()
-        self.plan = PlanLine(app, bridge, self.session, self._background)
-        self.form.bar.add_line(self.plan)
         self._show_estimate()
 
     def _connect(self) -> None:
@@ -99,6 +101,10 @@ class CreateWorkspace(Workspace):
         self.watch.running_changed.connect(self.form.bar.show_running)
         self.watch.failed.connect(self.form.bar.say)
         self.watch.history_changed.connect(self._show_estimate)
+        self.plan.changed.connect(self._show_estimate)
+        self.plan.command_wanted.connect(self._do)
+        self.results.second_try_wanted.connect(self.second_tries.start)
+        self.second_tries.said.connect(self.form.bar.say)
         self.watch.arrived.connect(self._picture_arrived)
         self.session.subscribe(self._session_changed)
 
@@ -158,6 +164,9 @@ class CreateWorkspace(Workspace):
     def generate(self) -> None:
         """Queue a job for each prompt. Whatever is wrong is said at its place, and Generate stays ready."""
         if not self.form.ask():
+            return
+        if reason := self.plan.holds_back():
+            self.form.bar.say(reason)
             return
         if self._submit(self.session.requests()):
             self.session.after_submit()
@@ -330,7 +339,10 @@ class CreateWorkspace(Workspace):
 
     @Slot()
     def _show_estimate(self) -> None:
-        self.form.bar.show_estimate(self.watch.estimate(self.session))
+        known = self.watch.knows_pace(self.session)
+        self.plan.show_time(not known)
+        told = not known and self.plan.tells_time  # the plan foresees what no run has shown yet
+        self.form.bar.show_estimate("" if told else self.watch.estimate(self.session))
 
     @Slot(str)
     def _picture_arrived(self, record_id: str) -> None:
@@ -423,6 +435,7 @@ class CreateWorkspace(Workspace):
             unbind()
         self._unbind = []
         self.plan.close_down()
+        self.second_tries.close_down()
         self.basket.empty()
         self.watch.close()
         self._background.close()

@@ -326,7 +326,8 @@ class TopBar(Panel):
         self.offline.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         row.addWidget(self.offline)
         self.meter = MemoryMeter()
-        self.meter.menu.addActions([actions.action("models.free_memory"), actions.action("app.preferences")])
+        for command in ("models.free_memory", "models.will_it_fit", "app.preferences"):
+            self.meter.menu.addAction(actions.action(command))
         row.addWidget(self.meter)
         self.inspector = IconButton(
             "panel-right", "Inspector", "Shows or hides the inspector at the right.", checkable=True
