@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from engine.contracts.node_schema import WIDGET_TYPES, NodeSchema
 from engine.contracts.references import BlobRef, ModelRef
 from engine.contracts.workflow import FormField, InputValue, Link, Node, Subgraph, Workflow
 from engine.graph.registry import Registry
@@ -81,10 +82,22 @@ def placed(nodes: list[Node]) -> tuple[Node, ...]:
     sizes: dict[str, Point] = {}
     for node in nodes:
         kind = types.get(node.type)
-        rows = max(len(kind.schema.inputs) + len(kind.schema.outputs), 2) if kind else 6
-        sizes[node.id] = (260.0, 40.0 + 26.0 * rows)
+        sizes[node.id] = (260.0, _height(kind.schema, node) if kind else 380.0)
     places = layered_layout([n.id for n in nodes], wires, sizes)
     return tuple(replace(node, position=places[node.id]) for node in nodes)
+
+
+def _height(schema: NodeSchema, node: Node) -> float:
+    """About as tall as the canvas draws a node, never less: it has rows, prompts, and room for what the node gives."""
+    shown = [item for item in schema.inputs if not item.advanced or item.name in node.inputs]
+    values = [item for item in shown if not item.link_only and set(item.type.split("|")) <= WIDGET_TYPES]
+    given = sum(name.rstrip("0123456789") != name for name in node.inputs) + 1
+    links = sum(given if item.variadic else 1 for item in shown if item not in values or item.variadic)
+    kinds = {output.type for output in schema.outputs}
+    picture = bool(kinds & {"IMAGE", "MASK", "VIDEO"}) or schema.effects.output or schema.effects.dear
+    words = bool(kinds & {"STRING", "INT", "FLOAT", "BOOLEAN"}) or schema.type == "utility.show"
+    rows = 26.0 * max(links, len(schema.outputs)) + sum(84.0 if item.multiline else 26.0 for item in values)
+    return 60.0 + rows + (160.0 if picture else 72.0 if words else 0.0)
 
 
 def _with_pictures(node: Node, pictures: dict[str, BlobRef]) -> Node:
