@@ -7,6 +7,7 @@ Nothing is lost: a class we lack becomes a placeholder of type "comfyui.<Class>"
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from engine.contracts.errors import InvalidDocument
@@ -16,6 +17,7 @@ from engine.interchange.comfyui.canvas import looks_like_canvas, read_canvas
 from engine.interchange.comfyui.from_canvas import NOTE_TYPE, REROUTE_TYPE, CanvasImport
 from engine.interchange.comfyui.report import Imported, ImportReport
 from engine.interchange.lenient_json import cleaned
+from engine.models.vae_families import with_families
 
 
 def looks_like_prompt(data: object) -> bool:
@@ -49,7 +51,7 @@ def import_comfyui(data: Any, where: str, name: str = "") -> Imported:
             fix="A workflow has “nodes”; a prompt has a “class_type” in every entry",
         )
     imported.report.warnings[:0] = repairs
-    return imported
+    return replace(imported, workflow=with_families(imported.workflow))
 
 
 def _import_prompt(data: Mapping[str, Any], name: str) -> Imported:
