@@ -87,7 +87,7 @@ class Application:
         self._lock = threading.Lock()
         self._store_lock = threading.RLock()
         self.model_library = ModelLibrary(
-            self._store, self._open_store, self._model_folders, self._library_folder / "trash"
+            self._store, self._open_store, self._model_folders, self._library_folder / "trash", self.paths.starter_model
         )
         self.model_background = Background(self.model_library, self._model_folders)
         self.model_library.changed.subscribe(lambda count: self.models.refresh())

@@ -42,7 +42,9 @@ State = Literal["finding", "fetching", "checking", "done", "stopped", "failed"]
 
 @dataclass(frozen=True)
 class Download:
-    """One download as it stands. `total` is 0 while unknown; `path` is where the model went; `failure` one sentence."""
+    """One download as it stands. `total` is 0 while unknown; `path` is where the model went; `failure` one sentence;
+    `asked` the sha256 that the person gave for it.
+    """
 
     id: str
     page: str
@@ -52,6 +54,7 @@ class Download:
     total: int = 0
     path: Path | None = None
     failure: str = ""
+    asked: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -87,7 +90,7 @@ class Downloads:
             if running is not None and running.is_alive():
                 return key
             self._stops[key] = threading.Event()
-            self._all[key] = Download(key, page, "finding")
+            self._all[key] = Download(key, page, "finding", asked=sha256)
             arguments = (key, page, sha256, version_of, note)
             thread = threading.Thread(target=self._run, args=arguments, name=f"download-{key}", daemon=True)
             self._threads[key] = thread
@@ -114,7 +117,8 @@ class Downloads:
         for key, note in _unfinished(self._incoming()):
             part = self._incoming() / f"{key}.part"
             size = part.stat().st_size if part.exists() else 0
-            known.setdefault(key, Download(key, note["page"], "stopped", note["name"], size, note["size"]))
+            stopped = Download(key, note["page"], "stopped", note["name"], size, note["size"])
+            known.setdefault(key, replace(stopped, asked=str(note.get("asked", ""))))
         return list(known.values())
 
     def discard(self, key: str) -> None:
@@ -148,7 +152,7 @@ class Downloads:
         Raises InvalidRequest, NetworkError, UnsafeModel, BadInput, StorageError or Cancelled.
         """
         stop = stop or threading.Event()
-        now = Download(key_of(page), page, "finding")
+        now = Download(key_of(page), page, "finding", asked=sha256)
         say(now)
         source = find_source(self._network, page, sha256)
         now = replace(now, name=source.name, total=source.size)
@@ -217,7 +221,7 @@ class Downloads:
             # A weak ETag may stand for other bytes, so it can't join two halves.
             strong = answer.headers.get("etag", "") if not answer.headers.get("etag", "").startswith("W/") else ""
             kept = {"page": source.page, "url": source.url, "name": source.name, "size": total,
-                    "sha256": source.sha256, "etag": strong}  # fmt: skip
+                    "sha256": source.sha256, "etag": strong, "asked": now.asked}  # fmt: skip
             write_atomically(note, json.dumps(kept).encode())
             self._write(answer, part, start, replace(now, state="fetching", received=start, total=total), say, stop)
         return part
@@ -281,6 +285,7 @@ class Downloads:
                 digest.update(block)
         if digest.hexdigest() != source.sha256:
             part.unlink(missing_ok=True)
+            part.with_suffix(".json").unlink(missing_ok=True)
             raise UnsafeModel(
                 f"its sha256 is {digest.hexdigest()[:12]}… and should be {source.sha256[:12]}…", where=source.name,
                 fix="It was not kept; fetch it again, or from another place",

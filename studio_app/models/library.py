@@ -15,6 +15,7 @@ from engine.contracts.errors import BadInput, MissingModel, TesseraError, sugges
 from engine.models.identify import identify
 from engine.models.model_file import KIND_WORDS, ModelFile
 from studio_app.events import Signal
+from studio_app.models.built_in import BuiltIn, built_in
 from studio_app.models.hashing import HashProgress, hash_all
 from studio_app.models.layouts import LAYOUT_WORDS, Found, files, layout_of
 from studio_app.models.placing import PLACES, Step, files_beside, free_name, identified, put, target_name
@@ -36,6 +37,7 @@ class Listed:
     sha256: str
     folder: Path
     note: Note
+    built_in: bool = False  # it came with the studio
 
     @property
     def name(self) -> str:
@@ -50,7 +52,8 @@ class Listed:
         )
         return {
             **about, "path": str(self.path), "folder": str(self.folder), "refused": self.refused,
-            "sha256": self.sha256, "words": self.words(), **{f"note_{k}": v for k, v in self.note.to_json().items()},
+            "sha256": self.sha256, "words": self.words(), "built_in": self.built_in,
+            **{f"note_{k}": v for k, v in self.note.to_json().items()},
         }  # fmt: skip
 
 
@@ -80,14 +83,17 @@ class ModelLibrary:
     """The files of the searched folders, kept in the one SQLite file and read again only where size or time changed.
 
     `folders` is asked at each scan; the first is the studio's own, where imports go. `opened` opens the store when it
-    is not yet. Methods may be called on any thread. `changed` tells after a scan that found a difference.
+    is not yet. `starter` is where the starter model lies. Methods may be called on any thread. `changed` tells after a
+    scan that found a difference.
     """
 
     def __init__(
-        self, store: Store, opened: Callable[[], None], folders: Callable[[], list[Path]], trash: Path
-    ) -> None:
+        self, store: Store, opened: Callable[[], None], folders: Callable[[], list[Path]], trash: Path,
+        starter: Path | None = None,
+    ) -> None:  # fmt: skip
         self._store, self._opened, self._folders = store, opened, folders
-        self._trash = Trash(trash)
+        self._trash, self._starter = Trash(trash), starter
+        self._built_in: list[BuiltIn] | None = None
         self.previews = Previews(trash.parent / "model_previews")
         self.versions = ModelVersions(self, store, lambda: self._folders()[0])
         self._lock = threading.RLock()
@@ -142,6 +148,18 @@ class ModelLibrary:
             out.append(listed)
         return sorted(out, key=lambda item: (not item.note.favourite, item.name.lower(), str(item.path)))
 
+    def built_in(self) -> ListedFiles:
+        """What comes with the studio: the starter, its ControlNet and its LoRA."""
+        if self._built_in is None:
+            self._built_in = built_in(self._starter) if self._starter is not None else []
+        self._opened()
+        notes = read_notes(self._store.database)
+        return [
+            Listed(one.path, one.file, "", one.file.size_bytes, "", one.path.parent,
+                   notes.get(one.file.fingerprint, Note()), built_in=True)
+            for one in self._built_in
+        ]  # fmt: skip
+
     def rows(self) -> Sequence[Row]:
         """The index as it stands, without looking at the folders."""
         self._opened()
@@ -155,6 +173,7 @@ class ModelLibrary:
         found = exact or [item for item in listed if name in (item.name, item.path.name)]
         if not found and len(name) >= 10:
             found = [item for item in listed if item.sha256.startswith(name.lower())]
+        found = found or [item for item in self.built_in() if name == item.name or path == str(item.path)]
         if len(found) > 1:
             places = ", ".join(str(item.path) for item in found[:4])
             raise BadInput(f"“{name}” names {len(found)} files", fix=f"Name one by its path: {places}")
@@ -244,7 +263,12 @@ class ModelLibrary:
         return done, left
 
     def remove(self, listed: Listed) -> Trashed:
-        """Move a file with its preview to the trash folder of the data folder. Raises StorageError."""
+        """Move a file with its preview to the trash folder of the data folder.
+
+        Raises StorageError, or BadInput for what comes with the studio.
+        """
+        if listed.built_in:
+            raise BadInput(f"“{listed.name}” comes with the studio, so it can't be removed")
         with self.versions.leaving(listed):
             trashed = self._trash.put(listed.path, files_beside(listed.path))
         self.scan()

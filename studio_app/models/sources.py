@@ -45,7 +45,7 @@ def find_source(network: Network, text: str, sha256: str = "") -> Source:
 
     Raises InvalidRequest for an address that names no model file, NetworkError when its host can't be asked.
     """
-    if sha256 and not _SHA256.fullmatch(sha256):
+    if sha256 and not is_sha256(sha256):
         raise InvalidRequest("a sha256 has 64 hexadecimal digits", where=clip(sha256))
     url = network.checked(text)
     parts = urlsplit(url)
@@ -62,6 +62,11 @@ def find_source(network: Network, text: str, sha256: str = "") -> Source:
             where=found.name, fix="Check the address",
         )  # fmt: skip
     return Source(found.url, found.page, found.name, found.size, found.sha256 or sha256.lower(), found.about)
+
+
+def is_sha256(text: str) -> bool:
+    """Whether a text is a sha256 in hexadecimal digits."""
+    return _SHA256.fullmatch(text) is not None
 
 
 def file_name(path: str, where: str) -> str:

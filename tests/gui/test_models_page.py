@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from PySide6.QtCore import QMimeData, QPointF, QRectF, Qt, QUrl
 from PySide6.QtGui import QDropEvent, QGuiApplication, QPainter
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QAbstractButton, QComboBox, QLineEdit, QListView, QPlainTextEdit, QWidget
+from PySide6.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QListView, QPlainTextEdit, QWidget
 from pytestqt.qtbot import QtBot
 
 from engine.contracts.references import ModelRef
@@ -36,19 +38,19 @@ from ui.widgets.basics import Button
 
 @pytest.fixture
 def page(tmp_path: Path, qtbot: QtBot) -> Iterator[ModelsWorkspace]:
-    """A page over nine files."""
+    """A page over nine files, and the three that come with the studio."""
     models = tmp_path / "data" / "models"
     models.mkdir(parents=True)
     fill(models)
     with models_page(tmp_path / "data", qtbot) as made:
-        until(qtbot, lambda: made.cards.rowCount() == 9)
+        until(qtbot, lambda: made.cards.rowCount() == 12)
         yield made
 
 
 @pytest.fixture
 def empty_page(tmp_path: Path, qtbot: QtBot) -> Iterator[ModelsWorkspace]:
     with models_page(tmp_path / "data", qtbot) as made:
-        until(qtbot, lambda: made._stack.currentWidget() is made.empty and made.side._folders.count() == 1)
+        until(qtbot, lambda: made.empty.isVisible() and made.cards.rowCount() == 3 and made.side._folders.count() == 1)
         yield made
 
 
@@ -59,8 +61,9 @@ def house() -> Iterator[House]:
 
 
 def names(page: ModelsWorkspace) -> list[str]:
+    """Of the person's own models, which stand before those that come with the studio."""
     items = [page.cards.item(row) for row in range(page.cards.rowCount())]
-    return [item.name for item in items if item is not None]
+    return [item.name for item in items if item is not None and not item.built_in]
 
 
 def shown(page: ModelsWorkspace) -> Listed:
@@ -91,14 +94,16 @@ def drop(page: QWidget, *paths: Path) -> None:
 
 def test_shelves_search_and_bases_show_what_fits(page: ModelsWorkspace, qtbot: QtBot) -> None:
     shelves = [page.side.shelves.item(row).text() for row in range(page.side.shelves.count())]
-    assert shelves == ["All models", "Favourites", "LoRAs", "VAEs", "Upscalers", "Refused"]
+    assert shelves == [
+        "All models", "Favourites", "Checkpoints", "LoRAs", "ControlNets", "VAEs", "Upscalers", "Refused",
+    ]  # fmt: skip
     write(page.side.search, "XUAN")  # a trigger word
     assert names(page) == ["ink wash landscapes"]
-    assert page.heading.text() == "1 of 9 models"
+    assert page.heading.text() == "1 of 12 models"
     page.side.search.clear()
     page.side.shelves.setFocus()
-    press(page.side.shelves, Qt.Key.Key_Down)
-    press(page.side.shelves, Qt.Key.Key_Down)
+    for _ in range(3):
+        press(page.side.shelves, Qt.Key.Key_Down)
     assert len(names(page)) == 6
     bases = [page.side.base.itemText(row) for row in range(page.side.base.count())]
     assert bases == ["All", "SD 1.5", "SDXL", "SD 2"]
@@ -131,7 +136,7 @@ def test_ten_thousand_cards_are_laid_out_by_need(tmp_path: Path, qtbot: QtBot) -
     """The list is made on a worker, the cards are painted when they come into view: no card has a widget."""
     make_files(tmp_path / "data" / "models", 2000)
     with models_page(tmp_path / "data", qtbot, started=False) as page:
-        until(qtbot, lambda: page.cards.rowCount() == 2000, 60)
+        until(qtbot, lambda: page.cards.rowCount() == 2003, 60)
         painted: list[int] = []
         real = page.grid.cards._paint_words
 
@@ -311,7 +316,7 @@ def test_folders_are_added_and_taken_out(empty_page: ModelsWorkspace, qtbot: QtB
     comfy = tmp_path / "ComfyUI"
     lora(comfy / "models" / "loras" / "theirs.safetensors")
     (comfy / "models" / "checkpoints").mkdir()
-    empty_page.add_folder(str(comfy))
+    empty_page.ways.add_folder(str(comfy))
     until(qtbot, lambda: names(empty_page) == ["theirs"])
     until(qtbot, lambda: empty_page.side._folders.count() == 2)
     # By the layout: rows that are on their way out are still children for a moment.
@@ -324,6 +329,45 @@ def test_folders_are_added_and_taken_out(empty_page: ModelsWorkspace, qtbot: QtB
     until(qtbot, lambda: names(empty_page) == [])
     assert (comfy / "models" / "loras" / "theirs.safetensors").exists()
     assert empty_page._app.settings.get("models.folders") == []
+
+
+# --- what comes with the studio
+
+
+def test_the_starter_is_listed_with_what_it_can_draw_and_stays(empty_page: ModelsWorkspace, qtbot: QtBot) -> None:
+    page = empty_page
+    cards = [item for row in range(3) if (item := page.cards.item(row)) is not None]
+    assert [(item.name, item.file.kind if item.file else "") for item in cards] == [
+        ("starter", "checkpoint"), ("starter-canny", "controlnet"), ("starter-stripes", "lora"),
+    ]  # fmt: skip
+    assert page.empty.isVisible()  # how one's own come in is said beside them
+    assert page.heading.text() == "3 models"
+    for row, item in enumerate(cards):
+        about = item.file
+        assert about is not None
+        assert (about.family, about.licence.lower()) == ("sd15", "apache-2.0")
+        click(page.grid.viewport(), place=page.grid.visualRect(page.cards.index(row)).center())
+        until(qtbot, lambda item=item: page.details.item == item)  # type: ignore[misc]
+        texts = [action.text() for action in page.details.menu.actions()]
+        assert "Preview from a file…" in texts
+        assert "Move to the trash" not in texts
+        facts = {label.accessibleName() for label in page.details.findChildren(QLabel)}
+        assert "Source: it came with the studio, and can't be deleted" in facts
+        press(page.grid, Qt.Key.Key_Delete)
+        until(qtbot, lambda item=item: f"“{item.name}” comes with the studio" in str(page._app.notifications.recent()))  # type: ignore[misc]
+        assert item.path.exists()
+    assert page._app.model_library.trashed() == []
+    choose_row = page.cards.index(0)
+    page.grid.setCurrentIndex(choose_row)
+    until(qtbot, lambda: page.details.item is not None and page.details.item.name == "starter")
+    facts = {label.accessibleName() for label in page.details.findChildren(QLabel)}
+    assert "Base: SD 1.5" in facts
+    assert "Licence: Apache-2.0" in facts
+    assert "Draws: simple shapes and landscapes at 128×128" in facts
+    assert any(fact.startswith("For example: a red circle on a blue background;") for fact in facts)
+    with qtbot.waitSignal(page.model_wanted) as used:
+        press(page.grid, Qt.Key.Key_Return)
+    assert used.args[0].name == "starter"
 
 
 # --- by address
@@ -351,6 +395,58 @@ def test_a_model_is_fetched_by_its_address(
     assert (page._app.paths.models / "loras" / "style.safetensors").read_bytes() == body
     until(qtbot, lambda: page.details.item is not None)
     assert shown(page).note.source == house.url("/style.safetensors")
+
+
+def test_a_model_that_is_not_what_it_should_be_is_not_kept(
+    empty_page: ModelsWorkspace, qtbot: QtBot, tmp_path: Path, house: House
+) -> None:
+    page = empty_page
+    page._app.settings.set("network.trusted_hosts", [HOST])
+    body = house.files["/style.safetensors"] = lora(tmp_path / "style.safetensors").read_bytes()
+    panel = page.downloads
+    write(panel.field, house.url("/style.safetensors"))
+    write(panel.sha256, "not a hash")
+    press(panel.sha256, Qt.Key.Key_Return)
+    assert panel.problem.text() == "A sha256 has 64 digits from 0 to 9 and a to f."
+    assert house.asked == []
+    panel.sha256.clear()
+    write(panel.sha256, "ab" * 32)
+    press(panel.sha256, Qt.Key.Key_Return)
+    until(qtbot, lambda: [r.download.state for r in panel._rows.values()] == ["failed"])
+    (row,) = panel._rows.values()
+    assert row.why.text() == (
+        f"style.safetensors: its sha256 is {hashlib.sha256(body).hexdigest()[:12]}… and should be abababababab… "
+        "It was not kept; fetch it again, or from another place."
+    )
+    assert [path for path in page._app.paths.models.rglob("*") if path.is_file()] == []
+    assert (panel.field.text(), panel.sha256.text()) == ("", "")
+    click(row.main)  # once more, still with what was asked for
+    until(qtbot, lambda: len(house.asked) == 2 and row.download.state == "failed")
+    assert [path for path in page._app.paths.models.rglob("*") if path.is_file()] == []
+    write(panel.field, house.url("/style.safetensors"))
+    write(panel.sha256, hashlib.sha256(body).hexdigest().upper())
+    click(panel.fetch)
+    until(qtbot, lambda: names(page) == ["style"])
+
+
+def test_a_download_that_goes_on_another_day_keeps_its_sha256(tmp_path: Path, qtbot: QtBot, house: House) -> None:
+    body = house.files["/m.safetensors"] = lora(tmp_path / "m.safetensors").read_bytes()
+    incoming = tmp_path / "data" / "models" / ".incoming"
+    incoming.mkdir(parents=True)
+    address = house.url("/m.safetensors")
+    key = hashlib.sha256(address.encode()).hexdigest()[:16]
+    (incoming / f"{key}.part").write_bytes(body[:1000])
+    note = {"page": address, "url": address, "name": "m.safetensors", "size": len(body), "sha256": "cd" * 32,
+            "etag": "", "asked": "cd" * 32}  # fmt: skip
+    (incoming / f"{key}.json").write_text(json.dumps(note))
+    with models_page(tmp_path / "data", qtbot) as page:
+        page._app.settings.set("network.trusted_hosts", [HOST])
+        until(qtbot, lambda: page.downloads._rows)
+        (row,) = page.downloads._rows.values()
+        click(row.main)
+        until(qtbot, lambda: row.download.state == "failed")
+        assert "should be cdcdcdcdcdcd…" in row.why.text()
+        assert list(incoming.iterdir()) == []
 
 
 def test_unfinished_downloads_of_an_earlier_day_are_listed_and_forgotten(tmp_path: Path, qtbot: QtBot) -> None:
@@ -406,7 +502,7 @@ def test_a_narrow_window_keeps_everything_in_reach(page: ModelsWorkspace, qtbot:
     assert not page.side.isVisible()
     click(page.shelves_button)
     assert page.side.isVisible()
-    click(page.side.shelves.viewport(), place=page.side.shelves.visualItemRect(page.side.shelves.item(2)).center())
+    click(page.side.shelves.viewport(), place=page.side.shelves.visualItemRect(page.side.shelves.item(3)).center())
     assert page.grid.isVisible()
     assert page.cards.filter == Filter(kind="lora")
     page.resize(1300, 800)

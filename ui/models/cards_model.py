@@ -53,9 +53,10 @@ class CardsModel(QAbstractListModel):
             self._refresh()
 
     def counts(self) -> Counter[str]:
-        """How many there are of each kind, "" for all of them and "favourites", whatever the filter says."""
+        """How many there are of each kind, "" for all, "favourites" and "built in", whatever the filter says."""
         found = Counter(kind_of(item) for item, _ in self._items)
         found[""] = len(self._items)
+        found["built in"] = sum(item.built_in for item, _ in self._items)
         found["favourites"] = sum(item.note.favourite for item, _ in self._items)
         return found
 

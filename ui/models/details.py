@@ -301,8 +301,9 @@ class ModelDetails(QWidget):
                 "Licence": about.licence if about.licence != "unknown" else "not named in the file",
                 **{name.capitalize(): value for name, value in about.details.items()},
             }  # fmt: skip
-        facts["Source"] = item.note.source
-        facts["sha256"] = item.sha256 or ("" if item.path.is_dir() or about is None else "being worked out")
+        facts["Source"] = "it came with the studio, and can't be deleted" if item.built_in else item.note.source
+        unhashed = item.built_in or item.path.is_dir() or about is None
+        facts["sha256"] = item.sha256 or ("" if unhashed else "being worked out")
         facts["Lies in"] = shortened(item.path.parent)
         for row, (name, value) in enumerate((n, v) for n, v in facts.items() if v):
             self._facts.addWidget(Label(name, "muted"), row, 0, Qt.AlignmentFlag.AlignTop)
@@ -331,7 +332,8 @@ class ModelDetails(QWidget):
         if item.note.source.startswith(("https://", "http://")):
             add("external-link", "Open the page it came from", lambda: self.open_wanted.emit(item.note.source))
         self.menu.addSeparator()
-        add("trash-2", "Move to the trash", lambda: self.remove_wanted.emit(item))
+        if not item.built_in:
+            add("trash-2", "Move to the trash", lambda: self.remove_wanted.emit(item))
 
     # ---- what a person writes
 

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QLineEdit, QWidget
 
 from studio_app.events import Unsubscribe
 from studio_app.models.downloads import Download
+from studio_app.models.sources import is_sha256
 from ui import theme
 from ui.bridge.background import Background
 from ui.bridge.bridge import Bridge
@@ -38,9 +39,17 @@ class DownloadsPanel(QWidget):
         self.field = QLineEdit()
         self.field.setPlaceholderText("Address of a model: Hugging Face, Civitai or any https")
         self.field.setClearButtonEnabled(True)
-        describe(self.field, "Address of a model", "Paste the page or the file's address; its sha256 is checked.")
+        describe(self.field, "Address of a model", "Paste the page or the file's address.")
+        self.sha256 = QLineEdit()
+        self.sha256.setPlaceholderText("sha256, if you know it")
+        self.sha256.setClearButtonEnabled(True)
+        describe(
+            self.sha256, "sha256 of the model",
+            "The 64 digits that the file must have. Without them, what its host says is checked, where it says any.",
+        )  # fmt: skip
         self.fetch = Button("Fetch", "globe", tip="Downloads the model; what is cut off goes on where it stopped.")
-        row.addWidget(self.field, 1)
+        row.addWidget(self.field, 3)
+        row.addWidget(self.sha256, 1)
         row.addWidget(self.fetch)
         column.addLayout(row)
         self.offline = QWidget()
@@ -65,7 +74,9 @@ class DownloadsPanel(QWidget):
         self.list.hide()
         self.fetch.clicked.connect(self.start)
         self.field.returnPressed.connect(self.start)
-        self.field.textEdited.connect(self.problem.hide)
+        for field in (self.field, self.sha256):
+            field.textEdited.connect(self.problem.hide)
+        self.sha256.returnPressed.connect(self.start)
         self.online.clicked.connect(self.offline_unwanted)
         self.show_offline(bool(app.settings.get("network.offline")))
 
@@ -114,13 +125,28 @@ class DownloadsPanel(QWidget):
             return
         if self.offline.isVisibleTo(self):
             return
+        wanted = "".join(self.sha256.text().split()).lower()
+        if wanted and not is_sha256(wanted):
+            self._say("A sha256 has 64 digits from 0 to 9 and a to f.")
+            self.sha256.setFocus()
+            return
         self.field.clear()
-        self._begin(page)
+        self.sha256.clear()
+        self._begin(page, wanted)
+
+    def _begin(self, page: str, sha256: str) -> None:
+        self.problem.hide()
+
+        def work() -> Download:
+            return self._app.downloads.get(self._app.downloads.start(page, sha256))
+
+        self._background.run(work, self._changed, self._say)
 
     @Slot(str)
-    def _begin(self, page: str) -> None:
-        self.problem.hide()
-        self._background.run(lambda: self._app.downloads.get(self._app.downloads.start(page)), self._changed, self._say)
+    def _again(self, page: str) -> None:
+        """Go on with a download, with the sha256 that was given for it."""
+        asked = next((row.download.asked for row in self._rows.values() if row.download.page == page), "")
+        self._begin(page, asked)
 
     @Slot(str)
     def _stop(self, key: str) -> None:
@@ -143,7 +169,7 @@ class DownloadsPanel(QWidget):
         if row is None:
             row = self._rows[download.id] = DownloadRow(download)
             row.stop.connect(self._stop)
-            row.again.connect(self._begin)
+            row.again.connect(self._again)
             row.discard.connect(self._discard)
             self._list.insertWidget(0, row)
         else:

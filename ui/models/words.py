@@ -66,7 +66,7 @@ def card_lines(item: Listed) -> tuple[str, str]:
     form = item.file.details.get("form", "")
     first = (form if item.file.kind == "lora" and form else shelf, base_of(item), item.file.variant)
     licence = item.file.licence if item.file.licence != "unknown" else ""
-    second = (item.file.precision, size_words(item.size_bytes), licence)
+    second = (item.file.precision, size_words(item.size_bytes), licence, "built in" if item.built_in else "")
     return " · ".join(word for word in first if word), " · ".join(word for word in second if word)
 
 

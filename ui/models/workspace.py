@@ -4,57 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from PySide6.QtCore import QTimer, Slot
 from PySide6.QtGui import (
     QDragEnterEvent,
     QDropEvent,
-    QGuiApplication,
     QHideEvent,
     QImage,
     QPixmap,
-    QResizeEvent,
     QShowEvent,
 )
-from PySide6.QtWidgets import QFileDialog, QSizePolicy, QStackedWidget, QWidget
+from PySide6.QtWidgets import QWidget
 
 from engine.contracts.errors import MissingModel
 from engine.contracts.references import ModelRef
-from engine.models.contents import SUFFIXES
 from studio_app.application import Application
 from studio_app.models.downloads import Download
 from studio_app.models.hashing import HashProgress
-from studio_app.models.layouts import usual_folders
 from studio_app.models.library import Listed
 from studio_app.models.versions import History
-from ui import theme
 from ui.bridge.background import Background
 from ui.bridge.bridge import Bridge
 from ui.models.acts import ModelActs
 from ui.models.cards_model import CardsModel, Filter, with_words
-from ui.models.cards_view import CardsView
-from ui.models.details import ModelDetails
+from ui.models.columns import ModelsColumns
 from ui.models.downloads_panel import DownloadsPanel
 from ui.models.importer import Importer
-from ui.models.incoming import Arrivals, Bar
-from ui.models.side import Side
+from ui.models.ways_in import WaysIn
 from ui.models.words import prompt_words
 from ui.panels.thumbnails import Thumbnails, decode_small
-from ui.widgets.basics import Button, ElidedLabel, IconButton, Label, Line
-from ui.widgets.containers import EmptyState
-from ui.widgets.layouts import Column, Row
-from ui.workspace import Workspace
 
 RELOAD_AFTER_MS = 120
-MODEL_FILTER = f"Models ({' '.join(f'*{suffix}' for suffix in SUFFIXES)});;All files (*)"
 
 
-class ModelsWorkspace(Workspace):
-    """Left the shelves and folders, in the middle the cards, right everything about one. Holds no truth."""
-
-    title: ClassVar[str] = "Models"
-    icon_name: ClassVar[str] = "boxes"
+class ModelsWorkspace(ModelsColumns):
+    """What is listed, what is known of the chosen one, and what came in. Holds no truth."""
 
     def __init__(self, app: Application, bridge: Bridge) -> None:
         super().__init__()
@@ -68,16 +53,18 @@ class ModelsWorkspace(Workspace):
         self._opened = self._closed = False
         self.cards = CardsModel(self)
         self.thumbnails = Thumbnails(self)
-        self._make()
+        self._make(self.cards, self._pixmap, DownloadsPanel(app, bridge, self._background))
         self._lay_out()
         self._reload = QTimer(self)
         self._reload.setSingleShot(True)
         self._reload.setInterval(RELOAD_AFTER_MS)
         self.importer = Importer(app, bridge, self.arrivals, self)
+        self.ways = WaysIn(app, self, self.importer, self.downloads, self.side, self.look_again)
         self.acts = ModelActs(app, self._background, self.details, self)
         self._connect()
         handlers: dict[str, Callable[[], object]] = {
-            "models.import": self.ask_files, "models.import_folder": self.ask_folder, "models.fetch": self.ask_address,
+            "models.import": self.ways.ask_files, "models.import_folder": self.ways.ask_folder,
+            "models.fetch": self.ways.ask_address,
             "models.undo_remove": self.acts.undo_remove, "models.look_again": self.look_again,
         }  # fmt: skip
         self._unbind = [app.commands.bind(command, handler) for command, handler in handlers.items()]
@@ -86,84 +73,18 @@ class ModelsWorkspace(Workspace):
             app.model_background.progress.subscribe(lambda progress: bridge.post(self._show_hashing, progress)),
         ]
 
-    # ---- building
-
-    def _make(self) -> None:
-        self.side = Side()
-        self.heading = ElidedLabel("Models", "heading")
-        self.import_button = Button("Import…", "download", tip="Copies model files into the studio's folder.")
-        self.shelves_button = IconButton("menu", "Shelves", "Shows the shelves and folders.", checkable=True)
-        self.details_button = IconButton("info", "Details", "Shows everything about the model.", checkable=True)
-        self.again = IconButton("refresh-cw", "Look again", "Looks into every folder for new files.")
-        self.downloads = DownloadsPanel(self._app, self._bridge, self._background)
-        self.arrivals = Arrivals()
-        self.grid = CardsView(self.cards, self._pixmap)
-        self.empty = EmptyState(
-            "boxes", "Your models will be here",
-            "Drop model files or folders here, paste an address above, or add a folder of ComfyUI, Automatic1111, "
-            "InvokeAI or the Hugging Face cache at the left: it is used where it is.",
-            "Import files…", "Chooses model files to copy into the studio's folder.",
-        )  # fmt: skip
-        self.nothing = EmptyState("search", "Nothing fits", "No model has all of this.", "Show all models",
-                                  "Clears the search and the shelves.")  # fmt: skip
-        self.hashing = Label("", "small")
-        self.hash_bar = Bar("How much is hashed")
-        self.details = ModelDetails()
-        self.back = Button("All models", "chevron-left", kind="quiet", tip="Goes back to the cards.")
-
-    def _lay_out(self) -> None:
-        row = Row(self, spacing=0)
-        row.addWidget(self.side)
-        row.addWidget(Line(vertical=True))
-        self._middle = QWidget()
-        middle = Column(self._middle, spacing=1, margins=(2, 1.5, 1.5, 1))
-        head = Row(spacing=0.5)
-        head.addWidget(self.shelves_button)
-        head.addWidget(self.heading, 1)
-        head.addWidget(self.again)
-        head.addWidget(self.details_button)
-        head.addWidget(self.import_button)
-        middle.addLayout(head)
-        middle.addWidget(self.downloads)
-        middle.addWidget(self.arrivals)
-        self._stack = QStackedWidget()
-        for page in (self.empty, self.nothing, self.grid):
-            self._stack.addWidget(page)
-        self._stack.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
-        middle.addWidget(self._stack, 1)
-        foot = Row(spacing=1)
-        foot.addWidget(self.hashing)
-        foot.addWidget(self.hash_bar, 1)
-        middle.addLayout(foot)
-        self.hashing.hide()
-        self.hash_bar.hide()
-        row.addWidget(self._middle, 1)
-        row.addWidget(Line(vertical=True))
-        right = Column(spacing=0)
-        self._right_head = QWidget()
-        back = Row(self._right_head, margins=(1, 1, 1, 0))
-        back.addWidget(self.back)
-        back.addStretch(1)
-        right.addWidget(self._right_head)
-        right.addWidget(self.details, 1)
-        row.addLayout(right)
+    # ---- following the widgets
 
     def _connect(self) -> None:
         self._reload.timeout.connect(self.reload)
         self.side.filter_changed.connect(self._filter)
-        self.side.folder_wanted.connect(self.add_folder)
-        self.side.folder_unwanted.connect(self.remove_folder)
-        self.side.menu_opens.connect(self._offer_folders)
-        self.import_button.clicked.connect(self.ask_files)
-        self.empty.button.clicked.connect(self.ask_files)
+        self.side.folder_wanted.connect(self.ways.add_folder)
+        self.side.folder_unwanted.connect(self.ways.remove_folder)
+        self.side.menu_opens.connect(self.ways.offer_folders)
+        self.import_button.clicked.connect(self.ways.ask_files)
+        self.empty.button.clicked.connect(self.ways.ask_files)
         self.nothing.button.clicked.connect(self._show_all)
         self.again.clicked.connect(self.look_again)
-        self.shelves_button.toggled.connect(self._fit)
-        self.details_button.toggled.connect(self._fit)
-        for chosen in (self.side.shelves.itemClicked, self.side.shelves.itemActivated, self.side.search.returnPressed):
-            chosen.connect(self._close_shelves)
-        self.back.clicked.connect(lambda: self.details_button.setChecked(False))
-        theme.notifier.changed.connect(self._fit)
         self.downloads.finished.connect(self._fetched)
         self.downloads.offline_unwanted.connect(lambda: self._app.settings.set("network.offline", False))
         self.importer.imported.connect(self._imported)
@@ -177,7 +98,7 @@ class ModelsWorkspace(Workspace):
         self.thumbnails.ready.connect(self._picture_came)
         details = self.details
         details.use_wanted.connect(self.use)
-        details.version_wanted.connect(self._ask_version)
+        details.version_wanted.connect(self.ways.ask_version)
         details.item_wanted.connect(self.choose)
         self._bridge.setting.connect(self._setting_changed)
 
@@ -189,11 +110,12 @@ class ModelsWorkspace(Workspace):
 
         def work() -> Any:
             library = self._app.model_library
-            items = library.list(scan=False)
+            own = library.list(scan=False)
+            items = [*own, *library.built_in()]
             usable = {entry.path: entry.ref for entry in self._app.models.list()}
             copies = {
                 item.path: [other.path for other in group if other is not item]
-                for group in library.duplicates(items)
+                for group in library.duplicates(own)
                 for item in group
             }
             return with_words(items), library.previews.chosen(), library.folders(), usable, copies
@@ -229,8 +151,10 @@ class ModelsWorkspace(Workspace):
         counts, shown = self.cards.counts(), self.cards.rowCount()
         self.side.show_counts(counts)
         self.side.show_bases(self.cards.bases())
-        self._stack.setCurrentWidget(self.grid if shown else self.nothing if counts[""] else self.empty)
         total = counts[""]
+        self._stack.setVisible(bool(total))
+        self._stack.setCurrentWidget(self.grid if shown else self.nothing)
+        self.empty.setVisible(counts["built in"] == total and self.cards.filter == Filter())
         words = "1 model" if total == 1 else f"{total:,} models"
         self.heading.setText("Models" if not total else words if shown == total else f"{shown:,} of {words}")
 
@@ -337,37 +261,7 @@ class ModelsWorkspace(Workspace):
         else:
             self._say("info", f"“{item.name}” is used by nodes: choose it in a node of the Graph page.")
 
-    # ---- bringing in
-
-    @Slot(object)
-    def _ask_version(self, item: Listed) -> None:
-        if item.path.is_dir():
-            chosen = QFileDialog.getExistingDirectory(self, f"Newer version of {item.name}")
-        else:
-            chosen, _ = QFileDialog.getOpenFileName(self, f"Newer version of {item.name}", "", MODEL_FILTER)
-        if chosen:
-            self.importer.look([Path(chosen)], item)
-
-    @Slot()
-    def ask_files(self) -> None:
-        chosen, _ = QFileDialog.getOpenFileNames(self, "Import models", "", MODEL_FILTER)
-        if chosen:
-            self.importer.look([Path(path) for path in chosen])
-
-    @Slot()
-    def ask_folder(self) -> None:
-        chosen = QFileDialog.getExistingDirectory(self, "Import the models of a folder")
-        if chosen:
-            self.importer.look([Path(chosen)])
-
-    @Slot()
-    def ask_address(self) -> None:
-        """Put the cursor into the address field, with what the clipboard holds if that is an address."""
-        text = QGuiApplication.clipboard().text().strip()
-        if text.startswith("https://") and not self.downloads.field.text():
-            self.downloads.field.setText(text)
-        self.downloads.field.setFocus()
-        self.downloads.field.selectAll()
+    # ---- what came in
 
     @Slot(object)
     def _imported(self, places: list[Path]) -> None:
@@ -386,37 +280,8 @@ class ModelsWorkspace(Workspace):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
-        urls = event.mimeData().urls()
-        paths = [Path(url.toLocalFile()) for url in urls if url.isLocalFile()]
         event.acceptProposedAction()
-        if paths:
-            self.importer.look(paths)
-        elif urls:
-            self.downloads.field.setText(urls[0].toString())
-            self.downloads.start()
-
-    # ---- folders
-
-    @Slot()
-    def _offer_folders(self) -> None:
-        known = {folder.path for folder in self._app.model_library.folders()}
-        self.side.offer([(layout, path) for layout, path in usual_folders() if path not in known])
-
-    @Slot(str)
-    def add_folder(self, path: str) -> None:
-        """Search one more folder; "" asks for it."""
-        path = path or QFileDialog.getExistingDirectory(self, "Search a folder for models, where it is")
-        known: list[Any] = self._app.settings.get("models.folders")
-        if path and path not in known:
-            self._app.settings.set("models.folders", [*known, path])
-            self.look_again()
-
-    @Slot(str)
-    def remove_folder(self, path: str) -> None:
-        known: list[Any] = self._app.settings.get("models.folders")
-        kept = [item for item in known if not (isinstance(item, str) and Path(item).expanduser() == Path(path))]
-        self._app.settings.set("models.folders", kept)
-        self.look_again()
+        self.ways.drop(event.mimeData().urls())
 
     # ---- following
 
@@ -450,34 +315,6 @@ class ModelsWorkspace(Workspace):
         self._say("warning", sentence)
 
     # ---- Workspace
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
-        self._fit()
-
-    @Slot()
-    def _close_shelves(self) -> None:
-        self.shelves_button.setChecked(False)
-
-    @Slot()
-    def _fit(self) -> None:
-        """Where there is no room for three columns, buttons bring the shelves and the details."""
-        # Without it the columns that are shown now would keep the window wide, and its empty places keep it high.
-        self.setMinimumSize(theme.px(340), theme.px(280))
-        self._stack.setMinimumHeight(theme.px(48))
-        room, middle = self.width(), theme.px(300)
-        both = room >= self.side.width() + self.details.width() + middle
-        one = both or room >= self.side.width() + middle
-        alone = not both and self.details_button.isChecked()
-        self.details_button.setVisible(not both)
-        self.shelves_button.setVisible(not one)
-        self.details.setVisible(both or alone)
-        self._right_head.setVisible(alone)
-        self.side.setVisible(not alone and (one or self.shelves_button.isChecked()))
-        left = self.height() - theme.px(250)  # for what is on its way in: the head, buttons and a strip of cards stay
-        self.downloads.set_room(max(theme.px(40), min(theme.px(200), round(left * 0.32))))
-        self.arrivals.set_room(max(theme.px(48), min(theme.px(280), round(left * 0.36))))
-        self._middle.setVisible(not alone and (one or not self.side.isVisibleTo(self)))
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
