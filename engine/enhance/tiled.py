@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from engine.memory.tiling import nothing, ramp, spans
+from engine.memory.cutting import nothing, ramp, spans
 
 if TYPE_CHECKING:
     from engine.enhance.upscalers import Upscaler
@@ -27,19 +27,20 @@ IN_MEMORY = 2 * 1024**3  # bytes; larger results are kept in a file
 
 @torch.no_grad()
 def upscaled(
-    upscaler: Upscaler, image: Pixels, tile: int = 512, *, in_memory: int = IN_MEMORY,
+    upscaler: Upscaler, image: Pixels, tile: int = 512, *, exact: bool = True, in_memory: int = IN_MEMORY,
     check: Callable[[], object] = nothing, progress: Callable[[int, int], object] = nothing,
 ) -> Pixels:  # fmt: skip
     """IMAGE [B, H, W, 3] in 0..1 → [B, H · scale, W · scale, 3].
 
-    tile       edge in pixels of what goes in; grown where the receptive field leaves too little of it
+    tile       edge in pixels of what goes in
+    exact      whether it is grown where the receptive field leaves too little of it, so that the result equals the
+               whole; otherwise tiles see less, and neighbours are blended where they meet
     in_memory  bytes up to which the result is an ordinary array
     check      called before every tile; may raise to stop
     """
-    context = -(-upscaler.context // upscaler.multiple) * upscaler.multiple
-    tile = -(-max(tile, 4 * context) // upscaler.multiple) * upscaler.multiple
+    tile, context, local = reach(upscaler, tile, exact=exact)
     batch, rows, columns, _ = image.shape
-    scale, band = upscaler.scale, 0 if upscaler.local else context
+    scale, band = upscaler.scale, 0 if local else context
     downs = spans(rows, tile, context, upscaler.multiple)
     alongs = spans(columns, tile, context, upscaler.multiple)
     weight = next(upscaler.parameters())
@@ -67,6 +68,16 @@ def upscaled(
                 done += 1
     progress(total, total)
     return out
+
+
+def reach(upscaler: Upscaler, tile: int, *, exact: bool = True) -> tuple[int, int, bool]:
+    """(edge of a tile, pixels seen around what is kept of it, whether that is all that the network sees)."""
+    multiple = upscaler.multiple
+    context = -(-upscaler.context // multiple) * multiple
+    if exact or tile >= 4 * context:
+        return -(-max(tile, 4 * context, multiple) // multiple) * multiple, context, upscaler.local
+    tile = max(tile // multiple, 4) * multiple
+    return tile, tile // 4 // multiple * multiple, False
 
 
 def canvas(shape: tuple[int, ...], in_memory: int = IN_MEMORY) -> Pixels:

@@ -16,7 +16,8 @@ from engine.enhance.tiled import upscaled
 from engine.enhance.upscalers import Upscaler, load_upscaler
 from engine.families.protocol import BindRequest
 from engine.graph.values import ConditioningEntry, LatentValue, ModelHandle
-from engine.memory.tiling import Tiling, decode, ramp, spans
+from engine.memory.cutting import ramp, spans
+from engine.memory.tiling import Tiling, decode
 from engine.nodes.latent.empty import empty
 from engine.nodes.sample.k_sampler import k_sampler
 from engine.nodes.sample.tiled import tiled_sampler

@@ -23,14 +23,24 @@ def upscale_with_model(ctx: NodeContext, upscale_model: UpscaleModel, image: Ima
     image: the picture; its transparency is enlarged without it
     tile_size: the edge of a tile, in pixels of the picture that goes in; smaller needs less memory
     """
-    from engine.enhance.tiled import upscaled
+    from engine.enhance.tiled import reach, upscaled
+    from engine.graph.numerics import note
+    from engine.memory.smaller_tiles import in_smaller_tiles
 
     upscaler = ctx.session.other(replace(upscale_model.weights, kind="upscaler"))
 
     def tell(done: int, total: int) -> None:
         ctx.progress(done, total, f"tile {done + 1} of {total}" if done < total else "")
 
-    made = upscaled(upscaler, image, tile_size, check=ctx.check_cancelled, progress=tell)
+    asked, _, _ = reach(upscaler, tile_size)
+
+    def made_in(tile: int) -> Image:
+        found = upscaled(upscaler, image, tile, exact=tile == asked, check=ctx.check_cancelled, progress=tell)
+        if tile < asked:
+            note("upscale_tile", tile)
+        return found
+
+    made = in_smaller_tiles(ctx, asked, max(image.shape[1:3]), made_in, "enlarged")
     if image.shape[-1] < 4:
         return made
     import cv2

@@ -14,8 +14,10 @@ import numpy as np
 from engine.contracts.errors import InvalidRequest
 from engine.contracts.node_schema import Effects
 from engine.graph.node import In, NodeContext, node
+from engine.graph.numerics import note
 from engine.graph.values import Image, Latent, LatentValue, Vae
 from engine.memory import tiling
+from engine.memory.smaller_tiles import in_smaller_tiles
 from engine.nodes.latent.picture import _decoded, _encoded, pixels_of
 
 if TYPE_CHECKING:
@@ -33,8 +35,8 @@ def decode_image_tiled(
     vae: Vae,
     latent: Latent,
     tile_size: Tile = 512,
-    overlap: Overlap = 64,
-    tone: Tone = "estimated",
+    overlap: Overlap = 128,
+    tone: Tone = "swept",
 ) -> Image:
     """Turn a large latent into a picture, a tile at a time, in the tone that it has when decoded whole.
 
@@ -42,7 +44,7 @@ def decode_image_tiled(
     latent: as a sampler gives it
     tile_size: the edge of a tile, in pixels
     overlap: how far neighbouring tiles share, in pixels; from 288 on they equal the whole in all but tone
-    tone: swept counts it over the whole picture, twice the work; estimated from smaller copies; own is each tile's
+    tone: swept counts it over the whole picture; estimated only over smaller copies, half the work; own is each tile's
     """
     from engine.sampling.loop import fitted
 
@@ -63,8 +65,8 @@ def encode_image_tiled(
     vae: Vae,
     image: Image,
     tile_size: Tile = 512,
-    overlap: Overlap = 64,
-    tone: Tone = "estimated",
+    overlap: Overlap = 128,
+    tone: Tone = "swept",
 ) -> Latent:
     """Turn a large picture into a latent, a tile at a time.
 
@@ -72,7 +74,7 @@ def encode_image_tiled(
     image: its width and height must be whole numbers of latent cells (8 pixels); transparency is left out
     tile_size: the edge of a tile, in pixels
     overlap: how far neighbouring tiles share, in pixels; from 288 on they equal the whole in all but tone
-    tone: swept counts it over the whole picture, twice the work; estimated from smaller copies; own is each tile's
+    tone: swept counts it over the whole picture; estimated only over smaller copies, half the work; own is each tile's
     """
     family = ctx.session.autoencoder(vae)
     space = family.latent_space
@@ -92,21 +94,28 @@ def tiled(
     overlap: int,
     scale_in: int,
     scale_out: int,
-    statistics: str = "estimated",
+    statistics: str = "swept",
 ) -> torch.Tensor:
-    """`run` over tiles of `tile` cells that share `overlap`, gathered on the CPU.
+    """`run` over tiles of `tile` cells that share `overlap`, gathered on the CPU; in smaller ones if memory runs out.
 
     source              [B, C, rows · scale_in, columns · scale_in] for cells = (rows, columns)
     scale_in, scale_out pixels for each cell, of what goes in and of what comes out
     statistics          see engine.memory.tiling.Tiling
     """
     kind = next(known for known in tiling.STATISTICS if known == statistics)
-    cut = tiling.Tiling(tile * scale_in * scale_out, overlap * scale_in * scale_out // 2, kind)
+    factor = scale_in * scale_out
 
     def tell(done: int, total: int) -> None:
         ctx.progress(done, total, f"tile {done} of {total}" if done < total else "")
 
-    return tiling.run_tiles(run, source, cut, scale_in, scale_out, ctx.check_cancelled, tell)
+    def made_in(size: int) -> torch.Tensor:
+        cut = tiling.Tiling(size, min(overlap * factor // 2, size // 4), kind)
+        found = tiling.run_tiles(run, source, cut, scale_in, scale_out, ctx.check_cancelled, tell)
+        if size < tile * factor:
+            note("vae_tile", size)
+        return found
+
+    return in_smaller_tiles(ctx, tile * factor, max(cells) * factor, made_in, "decoded" if scale_in == 1 else "encoded")
 
 
 def _cells(tile: int, overlap: int, factor: int) -> tuple[int, int]:
