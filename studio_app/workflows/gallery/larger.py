@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from engine.contracts.workflow import InputValue
+from engine.contracts.references import STARTER_CONTROLNET, ModelRef
+from engine.contracts.workflow import InputValue, Link
 from studio_app.workflows.gallery.drawing import (
     CFG,
+    EDGE,
     Drawing,
     checkpoint,
     decode,
@@ -17,46 +19,85 @@ from studio_app.workflows.gallery.drawing import (
 )  # fmt: skip
 
 GROUP = "Larger and finer"
+NEEDS = ("controlnet",)
+CONTROLNET = ModelRef(kind="controlnet", name=STARTER_CONTROLNET)
+
+
+def _redrawn(
+    d: Drawing, model: Link, words: tuple[Link, Link], latent: Link, guide: Link, *, strength: float, steps: int
+) -> Link:
+    """A second pass in windows of the starter's own size that follow a small latent of the same picture."""
+    node = d.add(
+        "second", "sample.tiled", "Second pass", model=model, positive=words[0], negative=words[1], latent=latent,
+        guide=guide, seed=7, steps=steps, cfg=1.0, sampler="ddim", scheduler="simple", denoise=strength,
+        tile_size=EDGE, overlap=EDGE // 2, guide_strength=0.9,
+    )  # fmt: skip
+    d.show(node, "denoise", "Strength", "How much is redrawn: 0 keeps the enlarged picture")
+    d.show(node, "guide_strength", "Follow the small picture", group="Second pass", advanced=True)
+    d.show(node, "steps", "Steps of the second pass", group="Second pass", advanced=True)
+    return node["latent"]
+
+
+def _no_words(d: Drawing, clip: Link) -> tuple[Link, Link]:
+    """Windows that are told the prompt would each draw all of it."""
+    nothing = d.add("no_words", "condition.encode_text", "Empty prompt", clip=clip, text="")["conditioning"]
+    return nothing, nothing
 
 
 def hires_fix() -> Drawing:
     d = Drawing(
         "Hires fix",
-        "A picture is made at the model's own size, its latent enlarged, and a second, weaker pass draws the detail.",
+        "A picture is made at the model's own size and enlarged; a second pass redraws it in windows that follow the "
+        "small picture, so that edges become clear and nothing is drawn twice.",
         GROUP,
     )
     m = checkpoint(d)
-    p = prompt(d, "prompt", m.clip, "a house beside a tree on a field, the sun in the sky, day")
-    n = negative(d, m.clip)
-    first = sampler(d, m.model, p, n, empty(d))
-    larger = d.add("larger", "latent.scale_by", "Enlarge", latent=first, method="bislerp", factor=1.25)
+    p = prompt(d, "prompt", m.clip, "an autumn tree and a blue house in a field at dawn")
+    first = sampler(d, m.model, p, negative(d, m.clip), empty(d), cfg=2.0, steps=25)
+    small = decode(d, m.vae, first)
+    larger = d.add("larger", "image.scale_by", "Enlarge", image=small, factor=2.0, method="lanczos")
     d.show(larger, "factor", "Enlarge by")
-    second = sampler(
-        d, m.model, p, n, larger["latent"], node_id="second", title="Second pass", shown=False, denoise=0.1, steps=40
-    )
-    save(d, decode(d, m.vae, second))
+    start = d.add("encode", "latent.encode_image", "Encode", vae=m.vae, image=larger["image"])
+    second = _redrawn(d, m.model, _no_words(d, m.clip), start["latent"], first, strength=0.04, steps=100)
+    save(d, decode(d, m.vae, second, "decode_second"))
     return d
 
 
 def tiled_upscale() -> Drawing:
     d = Drawing(
         "Tiled upscale",
-        "A picture is enlarged, redrawn a little, and encoded and decoded a tile at a time, so that memory does not "
-        "grow with it.",
-        GROUP,
-    )
+        "A picture of yours is enlarged and redrawn window by window; its edges, read by a ControlNet, and its small "
+        "copy hold everything in place. It is encoded and decoded in tiles too: memory does not grow with the picture.",
+        GROUP, needs=NEEDS,
+    )  # fmt: skip
     m = checkpoint(d)
     image = picture(d, "landscape.png")["image"]
-    larger = d.add("larger", "image.scale_by", "Enlarge", image=image, factor=2.0, method="lanczos")
-    d.show(larger, "factor", "Enlarge by")
+    larger = d.add(
+        "larger", "image.scale_to_megapixels", "Enlarge", image=image, megapixels=0.0625, method="lanczos", multiple=8
+    )
+    d.show(larger, "megapixels", "Megapixels", "How large it becomes; its shape is kept. 0.25 is 512×512")
     start = d.add(
         "encode", "latent.encode_image_tiled", "Encode in tiles", vae=m.vae, image=larger["image"],
-        tile_size=128, overlap=32,
+        tile_size=EDGE, overlap=32,
     )  # fmt: skip
-    p = prompt(d, "prompt", m.clip, "a house in front of mountains at sunset")
-    made = sampler(d, m.model, p, negative(d, m.clip), start["latent"], denoise=0.025, steps=40)
+    copy = d.add(
+        "copy", "image.scale_to_megapixels", "Small copy", image=image, megapixels=EDGE * EDGE / 2**20,
+        method="lanczos", multiple=8,
+    )  # fmt: skip
+    guide = d.add("guide", "latent.encode_image", "Encode small copy", vae=m.vae, image=copy["image"])
+    edges = d.add("edges", "image.canny", "Canny edges", image=larger["image"], low_threshold=0.1, high_threshold=0.2)
+    net = d.add("controlnet", "load.controlnet", "ControlNet", controlnet=CONTROLNET)
+    words = _no_words(d, m.clip)
+    held = d.add(
+        "control", "condition.control_pair", "Hold the edges", positive=words[0], negative=words[1],
+        control_net=net["control_net"], image=edges["image"], strength=1.0,
+    )  # fmt: skip
+    d.show(held, "strength", "Hold the edges", "How strongly the edges of the picture hold")
+    second = _redrawn(
+        d, m.model, (held["positive"], held["negative"]), start["latent"], guide["latent"], strength=0.15, steps=40
+    )
     whole = d.add(
-        "decode", "latent.decode_image_tiled", "Decode in tiles", vae=m.vae, latent=made, tile_size=128, overlap=32
+        "decode", "latent.decode_image_tiled", "Decode in tiles", vae=m.vae, latent=second, tile_size=EDGE, overlap=32
     )
     save(d, whole["image"])
     return d
