@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 
 from engine.contracts.errors import InvalidRequest, MissingModel
+from engine.families.clip_embeddings import check_embeddings, token_table
 from engine.families.entities import entity_words, regions_of
 from engine.families.flow_transformer import Denoiser, FlowFamily, Text, packed, position_ids, unpacked
 from engine.families.flux_controls import FluxControls
@@ -25,6 +26,7 @@ from engine.families.protocol import BindRequest, EncodedText
 from engine.families.t5_text import padding, t5_embedding, t5_tokens
 from engine.families.wordings import joined, notes_on
 from engine.graph.values import ConditioningEntry, Patch
+from engine.prompts.embeddings import split
 
 USUAL_GUIDANCE = 3.5
 STRONG_GUIDANCE = 30.0  # what Fill, Canny and Depth were distilled around
@@ -44,7 +46,10 @@ class Flux(FlowFamily):
     def encode_text(
         self, text: Text, clip_skip: int = 0, patches: tuple[Patch, ...] = (), *, images: Sequence[torch.Tensor] = ()
     ) -> EncodedText:
-        """See FlowFamily.encode_text; encoders "clip_l" and "t5xxl". Prompts end at 512 tokens (schnell 256)."""
+        """See FlowFamily.encode_text; encoders "clip_l" and "t5xxl". Prompts end at 512 tokens (schnell 256).
+
+        Embeddings act through CLIP's summary; T5 reads the prompt without their names.
+        """
         if clip_skip:
             raise InvalidRequest(
                 "Flux reads CLIP's summary of the prompt, not its layers", where="CLIP skip", fix="Set it to 0"
@@ -54,13 +59,16 @@ class Flux(FlowFamily):
         filled = padding(patches, limit)
         encoder, t5 = self._parts("text_encoder"), self._parts("text_encoder_2")
         clip_weights, t5_weights = self.weights("text_encoder", patches), self.weights("text_encoder_2", patches)
+        table = token_table(encoder, "clip_l", patches, self._others, clip_weights)
+        check_embeddings(patches, self._others, {"clip_l": int(encoder.config.hidden_size)}, self._title)
         entries, most, ignored = [], 0, ""
         for moment in found:
             short, long = (joined(pieces) for pieces in moment.pieces)
-            tokens = t5_tokens(self._parts("tokenizer_2"), long, limit, filled)
+            words = "".join(text for text, is_name in split(long, table.ids) if not is_name)
+            tokens = t5_tokens(self._parts("tokenizer_2"), words, limit, filled)
             embedding = t5_embedding(t5, tokens, self._device, t5_weights)
-            ids = clip_ids(self._parts("tokenizer"), short)
-            pooled = run(encoder, clip_weights, ids.to(self._device)).pooler_output.float().cpu()
+            ids = table.placed(clip_ids(self._parts("tokenizer"), short, table.ids))
+            pooled = run(encoder, table.weights, ids.to(self._device)).pooler_output.float().cpu()
             entries.append(ConditioningEntry(embedding, pooled, steps=moment.steps, extras=moment.extras))
             most, ignored = max(most, tokens.own), ignored or tokens.ignored
         notes = notes_on((piece for moment in found for pieces in moment.pieces for piece in pieces), "Flux")
@@ -91,8 +99,18 @@ class Flux(FlowFamily):
         }  # fmt: skip
 
 
-def clip_ids(tokenizer: Any, text: str) -> torch.Tensor:
-    """The first chunk of a prompt as CLIP reads it whole, [1, 77]: what its pooled output is made from."""
+def clip_ids(tokenizer: Any, text: str, embeddings: Mapping[str, Sequence[int]] = MappingProxyType({})) -> torch.Tensor:
+    """The first chunk of a prompt as CLIP reads it whole, [1, 77]: what its pooled output is made from.
+
+    embeddings  name of a textual inversion → its tokens
+    """
+    if embeddings:
+        inner: list[int] = []
+        for words, is_name in split(text, embeddings):
+            inner += embeddings[words] if is_name else tokenizer(words, add_special_tokens=False).input_ids
+        length = tokenizer.model_max_length
+        inner = [tokenizer.bos_token_id, *inner[: length - 2], tokenizer.eos_token_id]
+        return torch.tensor([inner + [tokenizer.pad_token_id] * (length - len(inner))])
     found = tokenizer(
         text, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
     )

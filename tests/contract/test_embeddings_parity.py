@@ -17,7 +17,7 @@ from engine.nodes.condition.text import encode_text
 from engine.nodes.load.checkpoint import checkpoint
 from tests.benchmarks.parity import Context
 from tests.benchmarks.tiny_models import write_tiny_sd15
-from tests.families import sdxl
+from tests.families import flux, sdxl
 
 
 class Room(Context):
@@ -205,3 +205,40 @@ def test_the_summary_of_an_encoder_that_looks_for_the_highest_number_stays_at_th
         assert torch.equal(room.read("a embedding:dusk circle").pooled, wanted)  # type: ignore[arg-type]
     finally:
         encoder.config.eos_token_id = inner.eos_token_id = usual
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("count", [1, 3])
+def test_flux_reads_them_in_clips_summary_and_t5_reads_on_without_the_name(tmp_path: Path, count: int) -> None:
+    import copy
+
+    from diffusers import FluxPipeline
+
+    room = Room(flux.write(tmp_path / "flux"), tmp_path / "embeddings")
+    learned = vectors(count, width_of(room))
+    room.add("dusk", {"clip_l": learned})
+    names = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "vae", "transformer")
+    pipeline = FluxPipeline(**{name: copy.deepcopy(room.part(name)) for name in names}, scheduler=None)
+    pipeline.load_textual_inversion(
+        {"clip_l": learned}, token="<dusk>", text_encoder=pipeline.text_encoder, tokenizer=pipeline.tokenizer
+    )
+    limit = room.read("a red circle").embedding.shape[1]
+    words, pooled, _ = pipeline.encode_prompt(
+        "a red circle, <dusk> on blue", "a red circle,  on blue", device="cpu", max_sequence_length=limit
+    )
+    entry = room.read("a red circle, embedding:dusk on blue")
+    assert room.logs == []
+    assert torch.equal(entry.embedding, words)
+    assert entry.pooled is not None
+    torch.testing.assert_close(entry.pooled, pooled, rtol=0, atol=2e-6)
+    plain = room.read("a red circle,  on blue")
+    assert plain.pooled is not None
+    assert float((entry.pooled - plain.pooled).abs().max()) > 1e-3
+    long = room.read("red circle " * 60 + "embedding:dusk")  # behind the 77 tokens that CLIP reads
+    cut = room.read("red circle " * 60)
+    assert long.pooled is not None
+    assert cut.pooled is not None
+    torch.testing.assert_close(long.pooled, cut.pooled, rtol=0, atol=2e-6)
+    room.add("wide", {"emb_params": vectors(1, width_of(room) + 8)})
+    with pytest.raises(InvalidRequest, match="“wide” has vectors"):
+        room.read("embedding:wide")

@@ -14,8 +14,8 @@ from engine.models.denoiser_family import title_of
 from engine.prompts.embeddings import Named, named_in
 from engine.prompts.grammar import ParsedPrompt
 
-READERS = ("sd15", "sd2", "sdxl", "sdxl_refiner", "sd3")
-"""Families whose prompts go through CLIP encoders word by word."""
+READERS = ("sd15", "sd2", "sdxl", "sdxl_refiner", "sd3", "flux")
+"""Families whose prompts go through CLIP encoders, word by word or, as Flux's, for its summary."""
 _ENDINGS = (".safetensors", ".pt", ".bin", ".ckpt")
 
 
