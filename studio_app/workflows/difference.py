@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from engine.contracts.workflow import InputValue, Link, Node, Workflow
 
-_LOOKS = ("title", "mode", "colour", "collapsed", "type", "type_version")
+_LOOKS = ("title", "mode", "colour", "collapsed", "type", "type_version", "seeds")
 
 
 @dataclass(frozen=True)

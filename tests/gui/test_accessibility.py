@@ -102,7 +102,8 @@ def test_nothing_takes_the_keyboard_without_a_name(window: MainWindow) -> None:
             page.beside.open_report()
         QApplication.processEvents()
         assert window.page is not None, entry.title
-    for command in ("app.preferences", "help.shortcuts", "help.about", "help.system", "help.models", "help.welcome"):
+    for command in ("app.preferences", "app.custom_nodes", "help.shortcuts", "help.about", "help.system", "help.models",
+                    "help.welcome"):  # fmt: skip
         window.app.commands.run(command)
         QApplication.processEvents()
     found = nameless(window)

@@ -15,6 +15,7 @@ from engine.interchange.comfyui.exporter import export_canvas, export_prompt
 from engine.interchange.comfyui.importer import import_comfyui
 from studio_app.documents.graph_document import GraphDocument
 from studio_app.documents.seeds import SetSeedControl, advance, field_control, set_field_control
+from studio_app.workflows.difference import diff
 
 SAMPLER = "sample.k_sampler"
 
@@ -98,6 +99,8 @@ def test_the_document_keeps_it_and_a_job_of_it_is_the_same_picture() -> None:
     said = Workflow(nodes=(Node(id="draw", type=SAMPLER, inputs={"seed": 1}, seeds={"seed": "increment"}),))
     assert Workflow.from_json(json.loads(json.dumps(said.to_json()))) == said
     assert "seeds" not in json.dumps(plain.to_json())
+    (change,) = diff(plain, said).of().changed
+    assert change.fields == ("seeds",)
     assert [n.inputs for n in JobSpec(workflow=said).workflow.nodes] == [n.inputs for n in plain.nodes]
 
 
