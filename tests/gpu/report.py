@@ -1,5 +1,7 @@
 """`python -m tests.gpu.report`: measure on the card that is here and write docs/gpu_report.md.
 
+Each model is measured in a process of its own, with a limit of its own; what fails or takes too long is written down,
+and the next one is measured. Results are kept as JSON with `--results`, so that a page can be made in several goes.
 Without a card the page says what was not run, and why.
 """
 
@@ -7,119 +9,154 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import platform
+import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
 from engine.memory.device import Card
-from engine.memory.footprint import GIB
-from tests.gpu import trial
-from tests.gpu.trial import SUBJECTS, Subject
+from tests.gpu.trial import SUBJECTS
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "gpu_report.md"
-SIZES = (4, 6, 8, 12, 16)
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "gpu_report.md"
+MINUTES = 25.0  # for everything
+SHARE = {"qwen_image": 8.0, "flux": 6.0, "z_image": 5.0, "sdxl": 4.0, "svd": 4.0}  # minutes at most
 CHECKS = (
-    "Peak of the card within a plan: measured ≤ predicted ≤ 1.15 × measured, no uncaught out-of-memory, at 4, 6, 8, 12 "
-    "and 16 GB",
+    "Pictures from prompt to pixels within a plan: every phase measured ≤ predicted, ≤ 1.15 × measured of the fullest, "
+    "no uncaught out-of-memory in loading, reading, stepping and decoding, at 4, 6, 8, 12 and 16 GB",
+    "The denoiser alone within a plan, the same way",
     "Streaming: share of the measured bandwidth of locked memory (goal ≥ 80 %), beside diffusers' group offloading",
     "Everything resident beside bare diffusers: time of a step (goal ≤ 1.01)",
     "Compiled beside bare: time of a step (goal ≤ 0.70)",
 )
+_TABLES = (
+    ("whole", "Whole pictures on imitated cards",
+     "Of the card, in GiB: predicted / measured (ratio). The first picture is planned by arithmetic, the second as the "
+     "first was measured.",
+     ("model", "GB", "plan by", "kept", "text", "denoise", "decode", "seconds", "what happened")),
+    ("alone", "Denoisers alone on imitated cards", "",
+     ("network", "GB", "kept", "predicted / measured GiB (ratio)", "what happened")),
+    ("speed", "Speed of denoisers", "", ("network", "way", "seconds a step", "beside")),
+)  # fmt: skip
+
+Result: TypeAlias = Mapping[str, Any]
 
 
-def fitting(subject: Subject, card: Card, sizes: Sequence[int] = SIZES) -> list[str]:
-    """Rows of the table of imitated cards."""
-    found = trial.footprint(subject)
-    module = trial.filled(subject.build())
-    rows = []
-    for size in sizes:
-        with trial.imitating(card, size * GIB) as machine:
-            plan = trial.plan_for(found, machine)
-            if plan is None:
-                rows.append(f"| {subject.name} | {size} | refused: nothing fits | | | |")
-                continue
-            limited = Card(card.device, machine.vram)
-            seen = trial.measured(module, subject.inputs(), limited, plan)
-        predicted = next(phase.peak for phase in plan.phases if phase.name == "denoise")
-        ratio = f"{predicted / seen.peak:.2f}" if seen.peak else "not told"
-        how = f"{plan.residency}{f' {plan.pinned}' if plan.pinned else ''}"
-        state = seen.failed or ("; ".join(seen.said) or "fine")
-        rows.append(
-            f"| {subject.name} | {size} | {how} | {predicted / GIB:.2f} | {seen.peak / GIB:.2f} ({ratio}) | {state} |"
-        )
-    return rows
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one model: `found` is as tests.gpu.measure writes it; `missing` says why it is not all."""
+
+    found: Result | None
+    missing: str = ""
 
 
-def speeds(subject: Subject, card: Card) -> list[str]:
-    """Rows of the table of speeds: each way of running the network, and its share of a reference."""
-    inputs = subject.inputs()
-    module = trial.filled(subject.build())
-    moved = trial.streamed_bytes(module)
-    streamed = trial.measured(module, inputs, card, trial.plan_of("blocks"), 4)
-    line = card.bandwidth()
-    rate = moved / streamed.step if streamed.step else 0.0
-    rows = [
-        f"| {subject.name} | streamed | {streamed.step:.3f} | {rate / 1e9:.1f} GB/s, {rate / line:.0%} of the line |"
-    ]
-    whole = trial.measured(module, inputs, card, trial.plan_of("all"), 4)
-    plain = trial.bare(module, inputs, card, 4)
-    rows.append(f"| {subject.name} | resident | {whole.step:.3f} | {whole.step / plain.step:.3f} × bare |")
-    compiled: Any = trial.filled(subject.build())
-    if hasattr(compiled, "compile_repeated_blocks"):
-        compiled.compile_repeated_blocks(dynamic=True)
-        quick = trial.bare(compiled, inputs, card, 4)
-        rows.append(f"| {subject.name} | compiled | {quick.step:.3f} | {quick.step / plain.step:.2f} × bare |")
-    theirs = trial.offloaded_by_diffusers(module, inputs, card, 4)
-    share = moved / theirs.step / line
-    rows.append(f"| {subject.name} | diffusers' group offloading | {theirs.step:.3f} | {share:.0%} of the line |")
-    return rows
+Run: TypeAlias = Callable[[str, Path, float], str]
 
 
-def page(card: Card | None, names: Sequence[str]) -> str:
+def in_process(name: str, to: Path, minutes: float) -> str:
+    """Measure a model in a process of its own; why it is not whole, "" when it is."""
+    command = [sys.executable, "-m", "tests.gpu.measure", name, "--to", str(to)]
+    try:
+        done = subprocess.run(command, cwd=ROOT, timeout=60 * minutes, capture_output=True, text=True, check=False)
+    except subprocess.TimeoutExpired:
+        return f"stopped after {minutes:.0f} minutes"
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        return f"ended with {done.returncode}: {said[-1].strip() if said else 'nothing said'}"
+    return ""
+
+
+def outcomes(names: Sequence[str], results: Path, run: Run, minutes: float = MINUTES) -> dict[str, Outcome]:
+    """Every model, those of `names` measured now as far as the time goes, the others as they were before."""
+    found: dict[str, Outcome] = {}
+    ends = time.monotonic() + 60 * minutes
+    for name in SUBJECTS:
+        path = results / f"{name}.json"
+        missing = ""
+        if name in names:
+            left = (ends - time.monotonic()) / 60
+            if left < 0.5:
+                missing = f"not begun: {minutes:.0f} minutes were over"
+            else:
+                path.unlink(missing_ok=True)
+                missing = run(name, path, min(SHARE[name], left))
+        elif not path.is_file():
+            missing = "not asked for in this run"
+        found[name] = Outcome(_read(path), missing)
+    return found
+
+
+def _read(path: Path) -> Result | None:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def page(card: Card | None, found: Mapping[str, Outcome]) -> str:
     """The whole page. Without a card, what has not been run."""
-    head = [
+    lines = [
         "# Measured on a card", "",
-        "Written by `python -m tests.gpu.report`. Networks have their real size and random weights.", "",
+        "Written by `python -m tests.gpu.report`. Models have their real size and random weights.", "",
         f"- Date: {datetime.datetime.now(datetime.UTC).date().isoformat()}",
         f"- Device: {card.name if card else 'none: this machine has no CUDA card'}",
         f"- System: {platform.system()} {platform.release()}, Python {platform.python_version()}",
-        f"- torch {torch.__version__}, diffusers {version('diffusers')}, transformers {version('transformers')}", "",
+        f"- torch {torch.__version__}, diffusers {version('diffusers')}, transformers {version('transformers')}",
     ]  # fmt: skip
     if card is None:
         return "\n".join([
-            *head, "## Not run yet", "",
+            *lines, "", "## Not run yet", "",
             "Nothing below has been measured on a card. What is known of the plans comes from arithmetic "
             "(docs/memory.md), and of their execution from a simulated card on the processor "
-            "(tests/unit/test_memory_residency.py, test_memory_recovery.py).", "",
+            "(tests/unit/test_memory_residency.py, test_memory_recovery.py). The programs that measure it run on the "
+            "processor with small models (tests/gpu/test_paths.py).", "",
             *(f"- {check}, for {', '.join(SUBJECTS)}" for check in CHECKS), "",
         ])  # fmt: skip
-    fits, fast, missing = [], [], [name for name in SUBJECTS if name not in names]
-    for name in names:
-        subject = SUBJECTS[name]()
-        fits += fitting(subject, card)
-        fast += speeds(subject, card)
-    left = [f"- {name}: not asked for in this run" for name in missing] or ["- Nothing of what the page lists."]
-    return "\n".join([
-        *head, f"- Line from locked memory: {card.bandwidth() / 1e9:.1f} GB/s", "",
-        "## Imitated cards", "", "| network | GB | kept | predicted GiB | measured GiB (ratio) | what happened |",
-        "| --- | --- | --- | --- | --- | --- |", *fits, "", "## Speed", "",
-        "| network | way | seconds a step | beside |", "| --- | --- | --- | --- |", *fast, "", "## Not run yet", "",
-        *left, "",
-    ])  # fmt: skip
+    lines += [f"- Line from locked memory: {card.bandwidth() / 1e9:.1f} GB/s", ""]
+    for key, title, note, head in _TABLES:
+        rows = [row for outcome in found.values() if outcome.found for row in outcome.found.get(key, ())]
+        if rows:
+            lines += [f"## {title}", "", *([note, ""] if note else []), _row(head), _row(["---"] * len(head))]
+            lines += [*(_row([*row, *[""] * (len(head) - len(row))]) for row in rows), ""]
+    bad = [f"- {name}: {o.found['bad']} rows above say what failed" for name, o in found.items()
+           if o.found and o.found.get("bad")]  # fmt: skip
+    left = [f"- {name}: {outcome.missing}" for name, outcome in found.items() if outcome.missing]
+    lines += ["## Failed", "", *(bad or ["- Nothing."]), ""]
+    lines += ["## Not run yet", "", *(left or ["- Nothing of what the page lists."]), ""]
+    return "\n".join(lines)
 
 
-def main() -> None:
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "/").replace("\n", " ") for cell in cells) + " |"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.gpu.report", description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=sorted(SUBJECTS), default=sorted(SUBJECTS))
+    parser.add_argument("--only", nargs="*", choices=sorted(SUBJECTS), default=list(SUBJECTS),
+                        help="measure these; with none the page is made of what --results has")  # fmt: skip
     parser.add_argument("--to", type=Path, default=PAGE, help="the page (default: docs/gpu_report.md)")
-    given = parser.parse_args()
+    parser.add_argument("--results", type=Path, help="a folder that keeps what was measured")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="for everything (default: 25)")
+    given = parser.parse_args(argv)
     card = Card("cuda") if torch.cuda.is_available() else None
-    given.to.write_text(page(card, given.only), encoding="utf-8")
+    found: dict[str, Outcome] = {}
+    if card is not None:
+        with tempfile.TemporaryDirectory() as spare:
+            results = given.results or Path(spare)
+            results.mkdir(parents=True, exist_ok=True)
+            card.bandwidth()
+            found = outcomes(given.only, results, in_process, given.minutes)
+    given.to.write_text(page(card, found), encoding="utf-8")
     sys.stdout.write(f"Wrote {given.to}.\n")
 
 

@@ -7,10 +7,10 @@ ones, so that it works when a card is there.
 from __future__ import annotations
 
 import contextlib
+import copy
 import gc
 import statistics
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -20,72 +20,58 @@ import torch
 
 from engine.memory.blueprint import Blueprint
 from engine.memory.device import Card
+from engine.memory.estimate import _denoiser, _module
 from engine.memory.footprint import GIB, Footprint, ModelFootprint
 from engine.memory.inputs import denoiser_inputs
 from engine.memory.machine import Machine, preset
-from engine.memory.measure import bytes_in, empty, largest_leaves, streamed_blocks, walk
-from engine.memory.planner import Phase, Plan, plans
+from engine.memory.measure import bytes_in, streamed_blocks
+from engine.memory.planner import RUNGS, Phase, Plan, plans
+from engine.memory.planner import Residency as Kept
 from engine.memory.request import Request
 from engine.memory.residency import Residency, Treatment
-from engine.models.family_parts import FAMILY_PARTS
+from engine.memory.video import PARTS, SVD_FRAMES
 
 CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A denoiser to measure: `build` makes it on the meta device in its type, `inputs` its inputs without memory."""
+    """A model to measure: its denoiser at `request`. `whole`: also from prompt to picture, with `cfg`."""
 
     name: str
-    build: Callable[[], torch.nn.Module]
-    inputs: Callable[[], Mapping[str, Any]]
+    model: Blueprint
+    request: Request
+    cfg: float = 1.0
+    whole: bool = True
+
+    @property
+    def part(self) -> str:
+        return PARTS[self.model.family].denoiser
+
+    def build(self) -> torch.nn.Module:
+        """The denoiser on the meta device, in bfloat16; a new one."""
+        made: torch.nn.Module = copy.deepcopy(_module(self.model, self.part))
+        return made.requires_grad_(False)
+
+    def inputs(self) -> Mapping[str, Any]:
+        """Of one call, without memory."""
+        return denoiser_inputs(self.model.family, self.model.config(self.part), self.request)
+
+    def footprint(self) -> Footprint:
+        """What the denoiser's plans are made from."""
+        return _denoiser(self.model, self.request)
 
 
-def of_family(family: str, variant: str = "", request: Request | None = None, folder: str = "") -> Subject:
-    """A family's denoiser at its usual size, or as in a diffusers folder."""
-    asked = request or Request(guidance=False)
-    model = Blueprint(family, variant, folder)
-    part = FAMILY_PARTS[family].denoiser
-
-    def build() -> torch.nn.Module:
-        import diffusers
-
-        config = model.config(part)
-        with warnings.catch_warnings(), torch.device("meta"):
-            warnings.simplefilter("ignore")
-            made: torch.nn.Module = getattr(diffusers, config["_class_name"]).from_config(config)
-        return made.to(torch.bfloat16).eval().requires_grad_(False)
-
-    return Subject(family, build, lambda: denoiser_inputs(family, model.config(part), asked))
-
-
-def svd(frames: int = 14, width: int = 1024, height: int = 576) -> Subject:
-    """Stable Video Diffusion's network with diffusers' own configuration."""
-
-    def build() -> torch.nn.Module:
-        import diffusers
-
-        with warnings.catch_warnings(), torch.device("meta"):
-            warnings.simplefilter("ignore")
-            made: torch.nn.Module = diffusers.UNetSpatioTemporalConditionModel(num_attention_heads=(5, 10, 20, 20))
-        # A few of its numbers are made on the processor whatever is asked.
-        return made.to("meta", torch.bfloat16).eval().requires_grad_(False)
-
-    def inputs() -> Mapping[str, Any]:
-        return {
-            "sample": empty(1, frames, 8, height // 8, width // 8), "timestep": empty(1, dtype=torch.float32),
-            "encoder_hidden_states": empty(1, 1, 1024), "added_time_ids": empty(1, 3),
-        }  # fmt: skip
-
-    return Subject("svd", build, inputs)
-
-
-SUBJECTS: dict[str, Callable[[], Subject]] = {
-    "sdxl": lambda: of_family("sdxl", "base", Request(guidance=True)),
-    "flux": lambda: of_family("flux", "dev"),
-    "qwen_image": lambda: of_family("qwen_image"),
-    "z_image": lambda: of_family("z_image"),
-    "svd": svd,
+# SVD has no family here, so there is no whole run of it.
+SUBJECTS: Mapping[str, Subject] = {
+    subject.name: subject
+    for subject in (
+        Subject("sdxl", Blueprint("sdxl", "base"), Request(steps=3), cfg=7.0),
+        Subject("z_image", Blueprint("z_image"), Request(guidance=False, steps=3)),
+        Subject("flux", Blueprint("flux", "dev"), Request(guidance=False, steps=3)),
+        Subject("svd", Blueprint("svd"), Request(1024, 576, guidance=False, frames=SVD_FRAMES), whole=False),
+        Subject("qwen_image", Blueprint("qwen_image"), Request(guidance=False, steps=3), cfg=4.0),
+    )
 }
 
 
@@ -116,38 +102,6 @@ def real(value: Any, device: torch.device) -> Any:
     return value
 
 
-def footprint(subject: Subject) -> Footprint:
-    """What the plan is made from: the denoiser walked on the meta device."""
-    module = subject.build()
-    inputs = subject.inputs()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        walked = walk(module, lambda: module(**real_meta(inputs), return_dict=False))
-    blocks = tuple(bytes_in(block) for _, block in streamed_blocks(module))
-    weights = bytes_in(module)
-    return Footprint(
-        "transformer",
-        "denoiser",
-        weights,
-        weights - sum(blocks),
-        blocks,
-        largest_leaves(module),
-        walked.peak,
-        walked.flops,
-    )
-
-
-def real_meta(value: Any) -> Any:
-    """A new tensor for each, still without memory: so that inputs count."""
-    if isinstance(value, torch.Tensor):
-        return torch.empty_like(value)
-    if isinstance(value, Mapping):
-        return {name: real_meta(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(real_meta(item) for item in value)
-    return value
-
-
 def plan_for(found: Footprint, machine: Machine) -> Plan | None:
     """The plan of a denoiser alone on a machine."""
     nothing = Footprint("vae", "vae", 0, 0, (), 0, 0, 0.0)
@@ -156,18 +110,15 @@ def plan_for(found: Footprint, machine: Machine) -> Plan | None:
     return fitting[0] if fitting else None
 
 
-def plan_of(residency: str, pinned: int = 0) -> Plan:
+def plan_of(residency: Kept, pinned: int = 0) -> Plan:
     """A plan that says only how weights are kept."""
-    from engine.memory.planner import RUNGS
-
-    return Plan(RUNGS[residency], residency, 16, pinned, 0, False, (Phase("denoise", 0, 0.0),), 0, 0.0, False)  # type: ignore[index, arg-type]
+    return Plan(RUNGS[residency], residency, 16, pinned, 0, False, (Phase("denoise", 0, 0.0),), 0, 0.0, False)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """`peak`: bytes allocated at most; 0 where the device does not tell. `step`: seconds, the median. `said`: what the
-
-    residency told of memory that ran out. `failed`: the error that nothing caught, "" for none.
+    """`peak`: bytes in use at most; 0 where the device does not tell. `step`: seconds, the median of those after the
+    first. `said`: what the residency told of memory that ran out. `failed`: the error that nothing caught, "" for none.
     """
 
     peak: int
@@ -194,9 +145,14 @@ def measured(module: torch.nn.Module, inputs: Mapping[str, Any], card: Card, pla
             del given
     except (RuntimeError, MemoryError) as error:
         failed = f"{type(error).__name__}: {error}"
-    peak = torch.cuda.max_memory_allocated(card.device) if card.device.type == "cuda" else 0
+    peak = max(memory.peaks.values(), default=0)
     forget(module, memory)
-    return Measured(peak, statistics.median(seconds) if seconds else 0.0, tuple(said), failed)
+    return Measured(peak, median(seconds), tuple(said), failed)
+
+
+def median(seconds: list[float]) -> float:
+    """Of all but the first, which loads and compiles; 0 for none."""
+    return statistics.median(seconds[1:] or seconds) if seconds else 0.0
 
 
 def forget(module: torch.nn.Module, memory: Residency) -> None:
@@ -214,7 +170,7 @@ def bare(module: torch.nn.Module, inputs: Mapping[str, Any], card: Card, steps: 
     seconds = [timed(partial(there, **given, return_dict=False), card) for _ in range(steps)]
     peak = torch.cuda.max_memory_allocated(card.device) if card.device.type == "cuda" else 0
     module.to("cpu")
-    return Measured(peak, statistics.median(seconds))
+    return Measured(peak, median(seconds))
 
 
 @torch.no_grad()
@@ -229,7 +185,7 @@ def offloaded_by_diffusers(module: Any, inputs: Mapping[str, Any], card: Card, s
     given = real(inputs, card.device)
     seconds = [timed(partial(module, **given, return_dict=False), card) for _ in range(steps)]
     peak = torch.cuda.max_memory_allocated(card.device) if card.device.type == "cuda" else 0
-    return Measured(peak, statistics.median(seconds))
+    return Measured(peak, median(seconds))
 
 
 def streamed_bytes(module: torch.nn.Module) -> int:
@@ -259,18 +215,42 @@ def _reset(card: Card) -> None:
 
 
 @contextlib.contextmanager
-def imitating(card: Card, size: int) -> Iterator[Machine]:
-    """While inside, the device gives out no more than a card of `size` bytes would; the machine to plan for."""
-    machine = preset(size, 128 * GIB)
+def imitating(card: Card, size: int) -> Iterator[tuple[Card, Machine]]:
+    """While inside, the device gives out no more than a card of `size` bytes would: the card and the machine to plan
+    for.
+
+    What counts there is what PyTorch's allocator holds (its reserved memory). A small card has its driver's context on
+    it as well, which this process has outside the limit: so that much less is given out.
+    """
     if card.device.type != "cuda":
-        yield machine
+        yield Card(card.device, size), preset(size, 128 * GIB)
         return
-    _, total = torch.cuda.mem_get_info(card.device)
-    torch.cuda.set_per_process_memory_fraction(min(size / total, 1.0), card.device)
+    free, total = torch.cuda.mem_get_info(card.device)
+    context = max(total - free - torch.cuda.memory_reserved(card.device), 0)
+    room = size - min(context, GIB)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(card.device)
+    torch.cuda.set_per_process_memory_fraction(room / card.total, card.device)
     try:
-        yield machine
+        limited = Card(card.device, room)
+        yield limited, limited.machine()
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, card.device)
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
-__all__ = ["SUBJECTS", "Measured", "Subject", "Treatment", "bare", "filled", "footprint", "measured", "plan_for"]
+@contextlib.contextmanager
+def compiled(module: Any, card: Card) -> Iterator[None]:
+    """While inside, the blocks that repeat run compiled; on the processor traced alone, which is soon done. Raises what
+    compiling raises."""
+    module.compile_repeated_blocks(dynamic=True, backend="inductor" if card.device.type == "cuda" else "eager")
+    try:
+        yield
+    finally:
+        for layer in module.modules():
+            layer._compiled_call_impl = None
+        torch.compiler.reset()
+
+
+__all__ = ["SUBJECTS", "Measured", "Subject", "Treatment", "bare", "filled", "measured", "plan_for"]
