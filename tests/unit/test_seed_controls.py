@@ -144,3 +144,15 @@ def test_a_primitive_that_gives_a_seed_gives_its_control_too() -> None:
     (ours,) = import_comfyui(canvas(sampler, number, links=[[1, 4, 0, 3, 0, "INT"]]), "file").workflow.nodes
     assert ours.inputs["seed"] == 99
     assert ours.seeds == {"seed": "randomize"}
+
+
+def test_nodes_that_only_this_studio_has_keep_their_control_through_a_comfyui_file() -> None:
+    nodes = (
+        Node(id="1", type="utility.seed", inputs={"value": 7}, seeds={"value": "decrement"}),
+        Node(id="2", type="text.wildcard", inputs={"text": "{a|b}", "seed": 3}, seeds={"seed": "randomize"}),
+        Node(id="3", type="text.wildcard", inputs={"text": "fixed", "seed": 4}),
+    )
+    file, _ = export_canvas(Workflow(nodes=nodes), Registry.builtin())
+    back = {node.id: node for node in import_comfyui(file, "file").workflow.nodes}
+    assert [back[node.id].seeds for node in nodes] == [node.seeds for node in nodes]
+    assert [back[node.id].inputs for node in nodes] == [node.inputs for node in nodes]

@@ -248,7 +248,8 @@ class _Exporter:
             sockets = [
                 SocketInput(i.name, i.type) for i in inputs if i.name not in node.inputs or _linked(node, i.name)
             ]
-            widgets = [Widget(i.name, i.type) for i in inputs if i.name in node.inputs and not _linked(node, i.name)]
+            given = [i for i in inputs if i.name in node.inputs and not _linked(node, i.name)]
+            widgets = [Widget(i.name, i.type, control=i.seed) for i in given]
             return sockets, widgets, [(o.name, o.type) for o in definition.schema.outputs]
         told = _told_sockets(node, "inputs") or dict.fromkeys(node.inputs, "*")
         told |= {name: "*" for name in node.inputs if name not in told}
