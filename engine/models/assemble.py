@@ -64,12 +64,11 @@ def fill(
     """
     targets = {name: tensor.shape for name, tensor in _targets(module)}
     placed = {source: [_resolved(item, targets) for item in listed] for source, listed in placements.items()}
-    high = _kept_high(module, dtype)
-    filled: set[str] = set()
+    high, layers = _kept_high(module, dtype), dict(module.named_modules())
     for source, listed in placed.items():
         weights.read_ahead([source])
-        _place(module, weights, source, listed, targets, device, dtype, high, keep, what)
-        filled.update(placement.target for placement in listed)
+        _place(layers, weights, source, listed, targets, device, dtype, high, keep, what)
+    weights.release_rest()
     _tie(module)
     empty = [name for name, tensor in _targets(module) if tensor.is_meta]
     if empty:
@@ -137,7 +136,7 @@ def _kept_high(module: Any, dtype: torch.dtype) -> tuple[str, ...]:
 
 
 def _place(
-    module: Any, weights: Weights, source: str, listed: Sequence[Placement],
+    layers: Mapping[str, Any], weights: Weights, source: str, listed: Sequence[Placement],
     targets: Mapping[str, torch.Size], device: torch.device, dtype: torch.dtype, high: Sequence[str],
     keep: torch.dtype | None, what: str,
 ) -> None:  # fmt: skip
@@ -149,7 +148,7 @@ def _place(
                 fix="Get the file again from its source",
             )  # fmt: skip
         place, _, name = placement.target.rpartition(".")
-        layer = module.get_submodule(place)
+        layer = layers[place]
         eight = keep if keep is not None and fp8.can_hold(layer, name) and not placement.swap_halves else None
         if eight is not None:
             _hold(layer, weights, source, placement, device, eight)

@@ -1,16 +1,13 @@
-"""Networks and weight files that can be left half-way: a check before each layer, and between chunks of a file."""
+"""Networks that can be left half-way: a check before each layer."""
 
 from __future__ import annotations
 
 import weakref
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from engine.graph import interruption
-
-CHUNK_BYTES = 4 * 2**20  # from a slow disk, 100 MB/s, a chunk takes 40 ms
 
 
 def watch_layers(module: Any) -> None:
@@ -46,12 +43,3 @@ class _Watched:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Watched:
         return _Watched(memo[id(self._layer())])  # a copied layer computes with its own weights
-
-
-def read_ahead(path: Path) -> None:
-    """Bring a weight file into the system's memory, so that mapping it afterwards reads nothing from the disk; a
-    cancelled job stops between chunks. Raises OSError."""
-    buffer = bytearray(CHUNK_BYTES)
-    with open(path, "rb", buffering=0) as file:
-        while file.readinto(buffer):
-            interruption.check()

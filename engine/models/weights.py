@@ -7,12 +7,9 @@ Eight-bit floats come with the scales that ComfyUI and others store beside them;
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
-import mmap
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +17,12 @@ from types import MappingProxyType
 
 import torch
 
-from engine.contracts.errors import BadInput, MissingModel, UnsafeModel, clip
-from engine.graph import interruption
+from engine.contracts.errors import BadInput, UnsafeModel, clip
 from engine.models.contents import SAFETENSORS
 from engine.models.fingerprint import weight_files
 from engine.models.gguf_header import read_gguf
 from engine.models.gguf_weights import PLAIN, QUANTISED, dequantised
+from engine.models.mapped import PAGE, Mapped
 from engine.models.safetensors_header import read_header
 
 _TYPES = {
@@ -43,61 +40,12 @@ _NOTE = ".comfy_quant"
 _MARK = "scaled_fp8"
 _FORMATS = ("float8_e4m3fn", "float8_e5m2")
 
-PAGE = 4096
-CHUNK = 4 * 2**20
-
-
-class _Mapped:
-    """The bytes of a file from `start` on, mapped when first asked for."""
-
-    def __init__(self, path: Path, start: int) -> None:
-        self._path, self._start = path, start
-        self._map: mmap.mmap | None = None
-        self._bytes: torch.Tensor | None = None
-
-    def bytes(self, begin: int, end: int) -> torch.Tensor:
-        """uint8 [end − begin], a view of the file."""
-        if self._bytes is None:
-            try:
-                with self._path.open("rb") as file:
-                    self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            except (OSError, ValueError) as error:
-                raise MissingModel(
-                    "it can't be read", where=str(self._path), fix="Check the file and its permissions"
-                ) from error
-            with warnings.catch_warnings():
-                # Read-only, since the system counts private pages against its memory; nothing here writes to them.
-                warnings.filterwarnings("ignore", message="The given buffer is not writable")
-                self._bytes = torch.frombuffer(self._map, dtype=torch.uint8)
-        return self._bytes[self._start + begin : self._start + end]
-
-    def read_ahead(self, spans: Iterable[tuple[int, int]]) -> None:
-        """Bring byte ranges into the system's memory; a cancelled job stops between chunks."""
-        for begin, end in spans:
-            for at in range(begin, end, CHUNK):
-                interruption.check()
-                piece = self.bytes(at, min(end, at + CHUNK))
-                self._advise("MADV_WILLNEED", at, min(end, at + 2 * CHUNK))
-                piece[::PAGE].sum()  # one byte of each page: that maps it, and copies nothing
-
-    def release(self, begin: int, end: int) -> None:
-        """Let go of the pages of a range that was copied; asked for again, they are read again."""
-        first, last = self._start + begin, self._start + end
-        self._advise("MADV_DONTNEED", -(-first // PAGE) * PAGE - self._start, last // PAGE * PAGE - self._start)
-
-    def _advise(self, name: str, begin: int, end: int) -> None:
-        advice = getattr(mmap, name, None)  # Windows has none
-        first = (self._start + begin) // PAGE * PAGE
-        if self._map is not None and advice is not None and end - begin > 0:
-            with contextlib.suppress(OSError, ValueError):
-                self._map.madvise(advice, first, self._start + end - first)
-
 
 @dataclass(frozen=True, eq=False)
 class _Place:
     """Where a tensor lies; `dtype` in the container's spelling."""
 
-    file: _Mapped
+    file: Mapped
     begin: int
     end: int
     dtype: str
@@ -177,12 +125,17 @@ class Weights:
 
     def read_ahead(self, names: Iterable[str]) -> None:
         """Bring tensors into the system's memory. Raises Cancelled between chunks when the job was cancelled."""
-        spans: dict[int, tuple[_Mapped, list[tuple[int, int]]]] = {}
+        spans: dict[int, tuple[Mapped, list[tuple[int, int]]]] = {}
         for name in names:
             place = self._places[name]
             spans.setdefault(id(place.file), (place.file, []))[1].append((place.begin, place.end))
         for file, listed in spans.values():
             file.read_ahead(_joined(sorted(listed)))
+
+    def release_rest(self) -> None:
+        """Let go of the pages that were copied last, which stayed mapped for the tensor that might follow."""
+        for file in {id(place.file): place.file for place in self._places.values()}.values():
+            file.release_rest()
 
     def content(self, names: Sequence[str], without: str = "") -> str:
         """sha256 of what `names` hold, by three samples of each: the same part in two files is the same.
@@ -223,14 +176,14 @@ def open_weights(path: Path) -> Weights:
 
 def _of_safetensors(path: Path) -> tuple[dict[str, _Place], Mapping[str, str]]:
     header = read_header(path)
-    file = _Mapped(path, 8 + len(header.raw))
+    file = Mapped(path, 8 + len(header.raw))
     places = {name: _Place(file, e.begin, e.end, e.dtype, e.shape) for name, e in header.tensors.items()}
     return places, header.metadata
 
 
 def _of_gguf(path: Path) -> Weights:
     header = read_gguf(path)
-    file = _Mapped(path, header.data_start)
+    file = Mapped(path, header.data_start)
     places: dict[str, _Place] = {}
     for name, entry in header.tensors.items():
         shape: tuple[int, ...] = entry.shape

@@ -20,7 +20,7 @@ from engine.graph.execute import JobResult, execute
 from engine.graph.node import NodeContext, node
 from engine.graph.registry import Registry
 from engine.graph.services import CancelToken, Services
-from engine.models.interruptible import CHUNK_BYTES, read_ahead, watch_layers
+from engine.models.interruptible import watch_layers
 from engine.sampling.session import Session
 from tests.benchmarks.cache import _StarterOnly, picture
 from tests.unit.graph_nodes import Bench, n
@@ -189,26 +189,7 @@ def test_cancelling_stops_the_starter_model_within_a_layer(
     assert (again.outputs["scale"]["image"] == expected.outputs["scale"]["image"]).all()
 
 
-# --- files
-
-
-def test_reading_a_weight_file_stops_between_chunks(tmp_path: Path) -> None:
-    path = tmp_path / "weights"
-    with open(path, "wb") as file:
-        file.truncate(CHUNK_BYTES * 5)
-    asked = 0
-
-    def ask() -> None:
-        nonlocal asked
-        asked += 1
-        if asked == 3:
-            raise Cancelled
-
-    with interruption.attending(ask), pytest.raises(Cancelled):
-        read_ahead(path)
-    assert asked == 3
-    with interruption.attending(lambda: None):
-        read_ahead(path)
+# --- loading
 
 
 def test_a_cancelled_job_loads_no_further_part() -> None:
