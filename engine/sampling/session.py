@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from engine.contracts.errors import BadInput, InvalidRequest, MissingModel, OutOfMemory
+from engine.contracts.errors import BadInput, InvalidRequest, MissingModel, OutOfMemory, TesseraError
 from engine.contracts.job_spec import JobSpec
 from engine.contracts.references import ModelRef
 from engine.families.patched import PatchedParts
@@ -43,6 +44,7 @@ from engine.sampling.loop import SamplePlan
 from engine.sampling.names import CFG_PP_SAMPLERS
 from engine.sampling.previews import PreviewMap
 
+log = logging.getLogger(__name__)
 DEFAULT_BUDGET = 12 * 1024**3
 # What is loaded into main memory and brought to the card as it runs.
 _CARED = frozenset({"controlnet", *(name for about in FAMILY_PARTS.values() for name in about.classes)})
@@ -259,7 +261,10 @@ class Session:
         is not known. A run that leaves calls of its network out teaches nothing."""
         if self._chooser is None or any(patch.kind == "step_cache" for patch in plan.patches):
             return
-        self._chooser.learn(self.memory, step, self._identity(handle.weights), _request(family, latent, plan))
+        try:
+            self._chooser.learn(self.memory, step, self._identity(handle.weights), _request(family, latent, plan))
+        except TesseraError as error:  # the picture is there; only the next plan knows less
+            log.info("nothing is learnt from this run: %s", error)
 
     def _identity(self, ref: ModelRef) -> str:
         """By which measurements know a model: what the index of models has for it."""

@@ -58,7 +58,9 @@ _PIPELINES = {"sd15": "StableDiffusionPipeline", "sdxl": "StableDiffusionXLPipel
 
 def sparse(module: torch.nn.Module, path: Path, dtype: torch.dtype) -> None:
     """A module's weights as a file of true size; what is not drawn is a hole."""
-    tensors = {name: (value, dtype) for name, value in module.named_parameters()}
+    tensors: dict[str, tuple[torch.Tensor, torch.dtype]] = {
+        name: (value, dtype) for name, value in module.named_parameters()
+    }
     kept = set(module.state_dict())
     for name, buffer in module.named_buffers():
         if name in kept:

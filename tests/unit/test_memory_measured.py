@@ -6,10 +6,15 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from engine.contracts.job_spec import JobSpec
+from engine.contracts.references import ModelRef
+from engine.contracts.workflow import Workflow
+from engine.graph.registry import Registry
 from engine.memory.blueprint import Blueprint
 from engine.memory.choice import Chooser
 from engine.memory.device import Card
@@ -19,8 +24,15 @@ from engine.memory.measured import MOST, Measurements, Pace, Run, corrected
 from engine.memory.planner import choose, steps_of, working
 from engine.memory.request import Request
 from engine.memory.residency import Residency
+from engine.memory.words import time as in_words
+from engine.models.file_info import identify_checkpoint
+from studio_app.machine_memory import MemoryUse
+from studio_app.models.index import ModelIndex
+from studio_app.planning import Planned, Planner, machine_here
+from studio_app.settings.store import Settings
 from tests.families import room
 from tests.memory_room import Room, SimulatedCard
+from tests.unit.graph_nodes import n
 
 MIB = 1 << 20
 
@@ -209,6 +221,88 @@ def test_the_pace_of_steps() -> None:
     assert pace.step() == 0.0
 
 
+class _Index:
+    """The index of models, with the one in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def entry(self, ref: ModelRef) -> Any:
+        info = identify_checkpoint(self._folder)
+        return SimpleNamespace(name=ref.name, path=self._folder, family=info.family, info=info)
+
+
+def asked(edge: int, steps: int) -> Workflow:
+    return Workflow(
+        nodes=(
+            n("load", "load.checkpoint", checkpoint=ModelRef(name="tiny")),
+            n("prompt", "condition.encode_text", clip="@load.clip", text="a boat"),
+            n("empty", "latent.empty", width=edge, height=edge),
+            n("sampler", "sample.k_sampler", model="@load.model", positive="@prompt.conditioning",
+              negative="@prompt.conditioning", latent="@empty.latent", steps=steps, cfg=4.0),
+        )
+    )  # fmt: skip
+
+
+def test_the_processor_says_how_long_once_it_has_done_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine measures, the window reads; of a size never made nothing is said."""
+    monkeypatch.setattr("studio_app.planning.card_memory", lambda: None)
+    folder = room.family_module("sd15").tiny(tmp_path / "sd15")
+    kept = tmp_path / "cache"
+    planner = Planner(cast(ModelIndex, _Index(folder)), kept / "estimates.json")
+    registry, settings = Registry.builtin(), cast(Settings, None)
+
+    def planned(edge: int, steps: int) -> Planned:
+        found = planner.in_create(JobSpec(workflow=asked(edge, steps)), settings, registry)
+        assert found is not None
+        return found
+
+    before = planned(room.EDGE, 8)
+    assert before.seconds == 0
+    assert before.words.endswith("of main memory.")
+    Room(folder, "sd15", None, chooser=Chooser(kept)).run(steps=4)
+    after = planned(room.EDGE, 8)
+    (run,) = json.loads((kept / "measured.json").read_text())["runs"].values()
+    assert run["step"] > 0
+    assert after.seconds == pytest.approx(8 * run["step"])
+    assert after.words == f"{before.words[:-1]}, about {in_words(after.seconds)}."
+    assert planned(2 * room.EDGE, 8).seconds == 0
+
+
+def test_the_window_and_the_engine_plan_for_the_same_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is free, not what there is; once the engine has planned in this process, with what it holds itself."""
+    used = MemoryUse("A card", 6 * GIB, 16 * GIB, card=True)
+    monkeypatch.setattr("studio_app.planning.card_memory", lambda: used)
+    settings = SimpleNamespace(get=lambda key: {"engine.vram_gib": 0.0, "engine.leave_gib": 1.0}[key])
+    here = machine_here(cast(Settings, settings))
+    assert here is not None
+    assert (here.vram, here.name, here.flops) == (9 * GIB, "A card", PRESETS[16].flops)
+    settings.get = lambda key: {"engine.vram_gib": 4.0, "engine.leave_gib": 0.0}[key]
+    chosen = machine_here(cast(Settings, settings))
+    assert chosen is not None
+    assert chosen.vram == 4 * GIB
+    planner = Planner(cast(ModelIndex, None), tmp_path / "estimates.json")
+    asked_for = Request(guidance=False)
+    before = planner.model(MODEL, asked_for, here)
+    assert before.room == 9 * GIB
+    # The engine finds a slower line and holds 5 GiB itself, which the driver counts as used.
+    engine = replace(here, vram=14 * GIB, bandwidth=5e9)
+    kept = Measurements(tmp_path / "measured.json")
+    kept.note_card(engine)
+    kept.note_rate("A card", "flux", operations=2e13)
+    after = planner.model(MODEL, asked_for, here)
+    memory = Residency(Preset(engine))
+    held_to = Chooser(tmp_path).hold(memory, MODEL, "", asked_for)
+    assert after.room == 14 * GIB
+    assert after.plan == held_to
+    assert before.plan != after.plan
+    # Another process wrote it: its own memory is not ours.
+    facts = json.loads((tmp_path / "measured.json").read_text())
+    facts["cards"]["A card"]["pid"] = os.getpid() + 1
+    (tmp_path / "measured.json").write_text(json.dumps(facts))
+    assert Planner(cast(ModelIndex, None), tmp_path / "estimates.json").model(MODEL, asked_for, here).room == 9 * GIB
+
+
 def test_a_real_run_on_a_simulated_card_is_measured(tmp_path: Path) -> None:
     """What the residency sees beside the weights is what the card counted."""
     folder = room.family_module("sd15").tiny(tmp_path / "sd15")
@@ -218,7 +312,7 @@ def test_a_real_run_on_a_simulated_card_is_measured(tmp_path: Path) -> None:
     with card.watching():
         made.run(steps=2)
     seen = made.session.memory.seen
-    assert set(role for role, _, _ in seen) == {"text", "denoiser", "vae"}
+    assert {role for role, _, _ in seen} == {"text", "denoiser", "vae"}
     assert 0 < seen["denoiser", 0, 0] < card.peak
     before = seen["denoiser", 0, 0]
     made = Room(folder, "sd15", again := SimulatedCard())
