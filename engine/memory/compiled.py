@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from engine.graph import interruption
+from engine.graph.numerics import note
 from engine.memory.measure import streamed_blocks
 from engine.memory.recovery import is_out_of_memory
 from engine.models.interruptible import unwatch_layers
@@ -49,19 +50,32 @@ def compile_blocks(module: torch.nn.Module, backend: Any) -> int:
     return len(blocks)
 
 
+def pause(module: torch.nn.Module, paused: bool) -> None:
+    """Have compiled blocks run as they are, or compiled again: what brings layers one by one can't be compiled."""
+    for layer in module.modules():
+        forward = vars(layer).get("forward")
+        if isinstance(forward, _Compiled):
+            forward.paused = paused
+
+
 class _Compiled:
     """A block's forward, compiled. It holds the block weakly: see engine.models.interruptible."""
 
-    __slots__ = ("_block", "_forward")
+    __slots__ = ("_block", "_forward", "paused")
 
     def __init__(self, block: torch.nn.Module, forward: Callable[..., Any]) -> None:
         self._block, self._forward = weakref.ref(block), forward
+        self.paused = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         interruption.check()
         block: Any = self._block()
+        if self.paused:
+            return type(block).forward(block, *args, **kwargs)
         try:
-            return self._forward(block, *args, **kwargs)
+            found = self._forward(block, *args, **kwargs)
+            note("compiled", self._forward is not type(block).forward)
+            return found
         except Exception as error:
             if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")) or is_out_of_memory(error):
                 raise

@@ -44,6 +44,8 @@ class Quantised:
 
 def can_quantise(layer: torch.nn.Module, name: str, tensor: torch.Tensor) -> bool:
     """Whether a layer's parameter may be kept in fewer bits: matrices of linear layers that are not so already."""
+    if type(layer).__name__ == "NonDynamicallyQuantizableLinear":  # its weight is read without its forward
+        return False
     return name == "weight" and isinstance(layer, torch.nn.Linear) and tensor.ndim == 2 and tensor.element_size() > 1
 
 

@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 
+from engine.memory.compiled import pause
 from engine.memory.device import Card
 from engine.memory.footprint import GIB
 from engine.memory.measure import streamed_blocks
@@ -157,6 +158,7 @@ class Part:
         if self._resident is not None or module is None:
             return
         way = self.treatment
+        pause(module, way.kind == "leaves")
         if way.kind == "whole":
             self._resident = Resident(self._card, slots_of(module, way.bits), way.bits)
             return
@@ -382,7 +384,8 @@ def _own_memories(module: torch.nn.Module) -> list[_Remembered]:
     """Put one in the place of each such method of a network's layers."""
     made = []
     for layer in module.modules():
-        for name in _remembering(type(layer)):
+        kind: Any = type(layer)
+        for name in _remembering(kind):
             own = _Remembered(layer, name)
             setattr(layer, name, own)
             made.append(own)

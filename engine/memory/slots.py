@@ -10,7 +10,8 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
@@ -22,7 +23,7 @@ from engine.memory.quantise import Quantised, can_quantise, quantise
 
 @dataclass(frozen=True, eq=False)
 class Slot:
-    """One tensor of a layer. `lifted` is the layer's stand-in forward where its weight is kept in fewer bits."""
+    """One tensor of a layer. `lifted` is the layer's other self where its weight is kept in fewer bits."""
 
     table: MutableMapping[str, Any]
     name: str
@@ -48,23 +49,63 @@ class Slot:
 
 
 class Lifted:
-    """The forward of a linear layer whose weight, while `held` is set, is made whole for each call."""
+    """A linear layer whose weight, while `held` is set, is made whole for each call.
 
-    def __init__(self, layer: torch.nn.Module) -> None:
-        self.before = vars(layer).get("forward")
+    The layer is of another class meanwhile, not given another forward: compiled blocks share their code by the classes
+    of their layers, and would be compiled one by one for forwards of their own.
+    """
+
+    def __init__(self, layer: torch.nn.Linear) -> None:
         self._layer = weakref.ref(layer)
-        self.held: Quantised | None = None
+        self.kind = cast(Any, type(layer))
+        self.before = vars(layer).pop("forward", None)
+        layer.__class__ = _lessened(self.kind)
+        vars(layer).update({_HELD: None, _LIFTED: self})
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        layer: Any = self._layer()
-        if self.held is None:
-            plain: torch.Tensor = self.before(x) if self.before is not None else type(layer).forward(layer, x)
-            return plain
-        interruption.check()
-        return F.linear(x, self.held.whole(x.dtype), layer.bias)
+    @property
+    def held(self) -> Quantised | None:
+        layer = self._layer()
+        found: Quantised | None = None if layer is None else vars(layer)[_HELD]
+        return found
+
+    @held.setter
+    def held(self, held: Quantised | None) -> None:
+        layer = self._layer()
+        if layer is not None and _HELD in vars(layer):
+            vars(layer)[_HELD] = held
+
+    def undo(self) -> None:
+        """Make the layer what it was."""
+        layer = self._layer()
+        if layer is not None:
+            layer.__class__ = self.kind
+            for name in (_HELD, _LIFTED):
+                vars(layer).pop(name, None)
+            restore(layer, self.before)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return Lifted(memo[id(self._layer())])
+        copied = Lifted.__new__(Lifted)
+        copied._layer, copied.kind, copied.before = weakref.ref(memo[id(self._layer())]), self.kind, None
+        return copied
+
+
+_HELD, _LIFTED = "_weight_in_fewer_bits", "_lifted"
+
+
+@cache
+def _lessened(kind: Any) -> Any:
+    """A class of linear layers that reads a weight in fewer bits where it is given one."""
+
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        if not torch.compiler.is_compiling():
+            interruption.check()
+        held: Quantised | None = self._weight_in_fewer_bits
+        if held is None:
+            plain: torch.Tensor = kind.forward(self, x)
+            return plain
+        return F.linear(x, held.whole(x.dtype), self.bias)
+
+    return type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
 
 
 class _Factors(MutableMapping[str, Any]):
@@ -92,7 +133,7 @@ class _Factors(MutableMapping[str, Any]):
 def slots_of(module: torch.nn.Module, bits: int = 16, without: frozenset[int] = frozenset()) -> list[Slot]:
     """Every tensor of a network, those of the modules whose ids are in `without` and of what is in them left out.
 
-    With fewer than 16 bits the linear layers get a stand-in forward (`unlift` takes it away).
+    With fewer than 16 bits the linear layers get another class (`unlift` takes it away).
     """
     found: list[Slot] = []
     waiting = [module]
@@ -106,9 +147,7 @@ def slots_of(module: torch.nn.Module, bits: int = 16, without: frozenset[int] = 
                 continue
             lifted = None
             if bits < 16 and can_quantise(layer, name, parameter):
-                known = vars(layer).get("forward")
-                lifted = known if isinstance(known, Lifted) else Lifted(layer)
-                layer.forward = lifted
+                lifted = vars(layer).get(_LIFTED) or Lifted(layer)  # type: ignore[arg-type]  # can_quantise has looked
             found.append(Slot(layer._parameters, name, lifted))
         found.extend(Slot(layer._buffers, name) for name, buffer in layer._buffers.items() if buffer is not None)
         forward = vars(layer).get("forward")
@@ -118,11 +157,11 @@ def slots_of(module: torch.nn.Module, bits: int = 16, without: frozenset[int] = 
 
 
 def unlift(module: torch.nn.Module) -> None:
-    """Give the linear layers their own forward again."""
+    """Make the linear layers what they were."""
     for layer in module.modules():
-        forward = vars(layer).get("forward")
-        if isinstance(forward, Lifted):
-            restore(layer, forward.before)
+        lifted: Lifted | None = vars(layer).get(_LIFTED)
+        if lifted is not None:
+            lifted.undo()
 
 
 def restore(layer: torch.nn.Module, before: Any) -> None:
