@@ -115,15 +115,15 @@ class UnderNodes:
         painter.setBrush(Qt.BrushStyle.NoBrush)
         if self._look.faded:
             painter.setOpacity(0.25)
-        selected = self.scene.selected
+        selected, hidden, strongest = self.scene.selected, self._look.hidden_wire, self._look.lit_wire
         lit: list[int] = []
         last = -1
         for index in kinds.argsort(kind="stable").tolist():
             row, number = int(rows[index]), int(kinds[index])
             wire = table.wires[row]
-            if wire == self._look.hidden_wire:
+            if wire == hidden:
                 continue
-            if wire.source in selected or wire.target in selected or wire == self._look.lit_wire:
+            if wire.source in selected or wire.target in selected or wire == strongest:
                 lit.append(row)
                 continue
             if number != last:
@@ -132,7 +132,7 @@ class UnderNodes:
             painter.drawPath(table.part(row, *spans[index].tolist()) if thin else table.path(row))
         for row in lit:
             wire = table.wires[row]
-            strong = wire == self._look.lit_wire
+            strong = wire == strongest
             painter.setPen(self._wire_pen(table.kind(row), scale, 5.0 if strong else 3.4))
             painter.drawPath(table.path(row))
         painter.setOpacity(1.0)
