@@ -6,6 +6,7 @@ engine.memory.estimates keeps what was found, so that the next of the same reque
 
 from __future__ import annotations
 
+import threading
 import warnings
 from dataclasses import replace
 from functools import cache
@@ -26,10 +27,17 @@ TEXT_TOKENS = 512
 VIDEO_DECODE = 8  # frames that diffusers' pipeline decodes at once (its own default is all; the studio asks for these)
 # Latents of the whole picture that a run in windows keeps on the card: its own, the noise, what the last steps said.
 LATENTS = 6
+_ALONE = threading.Lock()  # a walk takes over the blocks of a network that all estimates share
 
 
 def estimate(model: Blueprint, request: Request) -> ModelFootprint:
-    """The footprint of a model for a request, weights counted in sixteen bits. Raises UnknownChoice."""
+    """The footprint of a model for a request, weights counted in sixteen bits. Several threads may ask: the window's
+    plans and the engine's. Raises UnknownChoice."""
+    with _ALONE:
+        return _estimated(model, request)
+
+
+def _estimated(model: Blueprint, request: Request) -> ModelFootprint:
     family = model.family
     if family not in PARTS:
         model.config("")

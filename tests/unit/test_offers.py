@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -99,3 +100,12 @@ def test_a_model_in_one_file_is_planned_by_its_own_shapes(tmp_path: Path) -> Non
         assert found == pytest.approx(weights, rel=0.1)
     assert Blueprint.of_file("sdxl", "lightning") == Blueprint("sdxl")
     assert Blueprint.of_file("sd3", "3.5 medium") == Blueprint("sd3", "3.5 medium")
+
+
+def test_several_threads_may_ask_at_once() -> None:
+    """The plan of Create, that of a graph and the engine's own walk the same networks."""
+    sizes = [384, 448, 576, 704, 832, 960]
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda edge: estimate(Blueprint("sd15"), Request(edge, 512)).denoiser.peak, sizes))
+    assert found == sorted(found)
+    assert len(set(found)) == len(found)
