@@ -42,8 +42,7 @@ def arithmetic(settings: Settings) -> str:
     for key, plain in (("engine.quality", "exact"), ("engine.attention", "auto"), ("engine.half_sums", "fast")):
         if settings.get(key) != plain:
             said.append(f"{key.partition('.')[2]}-{settings.get(key)}")
-    if settings.get("engine.fast_cache"):
-        said.append("fast_cache")
+    said += [name for name in ("compile", "fast_cache") if settings.get(f"engine.{name}")]
     return "_".join(said)
 
 

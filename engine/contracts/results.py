@@ -18,6 +18,7 @@ class NumericsPlan(Document):
     attention   "sdpa", or the kernel that was asked for by name; "sage" computes in eight bits
     sums        "float16" where products of float16 were summed in it
     step_cache  "" or the threshold and the share of the run between which calls of the network could be left out
+    compiled    whether blocks were compiled: equal to rounding
     apart       whether sides of the guidance, or pictures, went in turn for want of memory: equal to rounding
     """
 
@@ -29,6 +30,7 @@ class NumericsPlan(Document):
     apart: bool = False
     sums: str = "float32"
     step_cache: str = ""
+    compiled: bool = False
     threads: int = 0
 
 

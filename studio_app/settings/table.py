@@ -188,7 +188,8 @@ TABLE: tuple[Setting, ...] = (
             "pictures of Stable Diffusion 1, 2 and XL a little; the record says so.",
             choices=(("fast", "With Go fast"), ("always", "Always"), ("never", "Never")), restart=True, page="speed"),
     Setting("engine.compile", "bool", False, "Compile models",
-            "Makes steps on a card faster; the first picture of each size takes ten seconds to two minutes longer.",
+            "Makes steps on a card faster; the first picture of each size takes ten seconds to two minutes longer. The "
+            "picture is the same to rounding.",
             restart=True, page="speed"),
     Setting("engine.fast_cache", "bool", False, "Go fast leaves out steps",
             "A picture made with Go fast asks the model less often, where its answer would be about the last one. It "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtGui import QStandardItemModel
 from PySide6.QtWidgets import QFileDialog, QLineEdit, QPlainTextEdit, QWidget
 
 from studio_app.settings.table import Setting
@@ -55,8 +56,13 @@ class _BoolEditor(SettingEditor):
 class _ChoiceEditor(SettingEditor):
     def __init__(self, setting: Setting, value: Any) -> None:
         self.choice = Choice(setting.label, setting.help)
+        lacking = setting.lacking() if setting.lacking is not None else {}
         for key, label in setting.choices:
-            self.choice.addItem(label, key)
+            self.choice.addItem(f"{label}: not installed" if key in lacking else label, key)
+        rows = self.choice.model()
+        if isinstance(rows, QStandardItemModel):
+            for row, (key, _) in enumerate(setting.choices):
+                rows.item(row).setEnabled(key not in lacking)
         super().__init__(setting, self.choice)
         self.show_value(value)
         self.choice.activated.connect(self._chosen)
