@@ -53,7 +53,7 @@ _ACTIONS = {
     "run": "It will run", "maybe": "It may run", "cached": "It will not run again", "pinned": "It will not run",
     "not_needed": "It is not needed",
 }  # fmt: skip
-_OWN_ROW = frozenset({"prompt", "picture", "curve", "json"})
+_OWN_ROW = frozenset({"prompt", "picture", "curve", "json", "seed"})
 
 
 class PropertiesPanel(QWidget):
