@@ -104,10 +104,12 @@ def session_for(locator: Any, settings: Any, folder: Path | None, texts: Any = N
 
     device = device_for(settings.get("engine.device"))
     chooser = Chooser(folder, settings.get("engine.quality"))
+    sums = settings.get("engine.half_sums")
+    if sums == "fast" and settings.get("engine.quality") != "exact":
+        sums = "always"  # loss is allowed to every run
     speed = Speed(
-        settings.get("engine.attention"), settings.get("engine.half_sums"), settings.get("engine.compile"),
-        settings.get("engine.fast_cache"),
-    )  # fmt: skip
+        settings.get("engine.attention"), sums, settings.get("engine.compile"), settings.get("engine.fast_cache")
+    )
     kept = round(settings.get("engine.ram_gib") * GIB) or _usual_share()
     if device != "cuda":
         return Session(locator, device, kept, chooser=chooser, speed=speed, texts=texts)

@@ -120,7 +120,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     _add_enlarging(parser)
     parser.add_argument(
         "--fast", action="store_true",
-        help="let the model's weights have eight bits: less memory, often less time, the picture a little different",
+        help="let the model's weights have eight bits: less memory, often less time, the picture a little different; "
+        "with the setting engine.fast_cache steps are left out as well",
     )  # fmt: skip
     parser.add_argument("--no-library", action="store_true", help="write FILE only, nothing into your library")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")

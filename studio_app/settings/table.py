@@ -186,7 +186,8 @@ TABLE: tuple[Setting, ...] = (
     Setting("engine.half_sums", "choice", "fast", "Half-precision sums",
             "GeForce cards multiply twice as fast when sums keep sixteen bits instead of thirty-two. That changes "
             "pictures of Stable Diffusion 1, 2 and XL a little; the record says so.",
-            choices=(("fast", "With Go fast"), ("always", "Always"), ("never", "Never")), restart=True, page="speed"),
+            choices=(("fast", "Where weights may have fewer bits"), ("always", "Always"), ("never", "Never")),
+            restart=True, page="speed"),
     Setting("engine.compile", "bool", False, "Compile models",
             "Makes steps on a card faster; the first picture of each size takes ten seconds to two minutes longer. The "
             "picture is the same to rounding.",

@@ -8,6 +8,7 @@ import logging
 import sys
 import types
 import weakref
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from engine.sampling.session import Session
 from studio_app import diagnostics
 from studio_app.application import Application
 from studio_app.diagnostics import SystemReport
+from studio_app.engine import session_for
 from studio_app.settings.table import TABLE, setting
 from tests.families import room
 from tests.memory_room import Room
@@ -236,6 +238,20 @@ def test_float16_is_summed_in_float16_where_the_person_lets_it(monkeypatch: pyte
     assert prepare_card(CUDA, Speed(), card) == ()
     assert not matmul.allow_fp16_accumulation
     assert prepare_card(CPU, Speed(half_sums="always")) == ()
+
+
+def test_a_session_is_given_what_the_settings_say(tmp_path: Path) -> None:
+    app = Application(tmp_path)
+    locator: Any = None
+    assert session_for(locator, app.settings, None).speed == Speed()
+    app.settings.set("engine.quality", "8-bit")  # loss is allowed to every run
+    app.settings.set("engine.attention", "math")
+    app.settings.set("engine.compile", True)
+    app.settings.set("engine.fast_cache", True)
+    wanted = Speed("math", "always", True, True)
+    assert session_for(locator, app.settings, None).speed == wanted
+    app.settings.set("engine.half_sums", "never")
+    assert session_for(locator, app.settings, None).speed == replace(wanted, half_sums="never")
 
 
 def test_convolutions_lie_as_tensor_cores_read_them_and_say_the_same(folder: Any) -> None:

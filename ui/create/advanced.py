@@ -49,7 +49,8 @@ class Advanced(QWidget):
         self.fast = Toggle(
             "Go fast",
             "Lets the model’s weights have eight bits. On a card that needs half the memory and is often faster; the "
-            "picture changes a little. Without a card it only shows that change.",
+            "picture changes a little. Without a card it only shows that change. Steps are left out too where the "
+            "settings say so, on any machine.",
         )
         self.reset = Button("Use the model’s own settings", "undo", kind="quiet")
         self.reset.setToolTip("Sets sampler, schedule, steps, guidance and size to what the model recommends.")

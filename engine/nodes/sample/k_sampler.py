@@ -64,7 +64,7 @@ def k_sampler(
     scheduler: how the noise falls from step to step
     denoise: how much of the schedule is done: 1 re-makes everything, 0 nothing
     exact_steps: on: as many steps are run, on the last part of a longer schedule, as in ComfyUI; off: as in diffusers
-    fast: the model's weights may have eight bits: half the memory, often faster, the picture a little different
+    fast: weights may have eight bits and, where the settings say so, steps are left out; the picture changes a little
     """
     from engine.sampling.loop import SamplePlan, whole_schedule
 
