@@ -92,7 +92,8 @@ def _request_of_run(request: ImageRequest, style: StyleText, whole: JobSpec, spe
         run = dict(zip(swept, values, strict=True))
         if run == dict(spec.bindings):
             count = run.get("latent.batch_size", min(request.count, _pass_limit(request, style)))
-            return replace(request, seed=run.get("sampler.seed", run.get("second.seed")), count=count)
+            seeded = "sampler.seed" if "sampler.seed" in run else "second.seed"
+            return replace(request, seed=run[seeded], count=count)
     return None
 
 

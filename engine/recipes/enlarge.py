@@ -83,11 +83,13 @@ class Sizes(Document):
 
 
 def target_size(enlarge: Enlarge, size: tuple[int, int], multiple: int = 8) -> tuple[int, int]:
-    """(width, height) that a picture of `size` becomes, in whole multiples where it is redrawn."""
+    """(width, height) that a picture of `size` becomes, in whole multiples where it is redrawn. Total: a factor that
+    is none at all counts as 1."""
+    factor = enlarge.factor if 0 < enlarge.factor <= 1000 else 1.0
     if enlarge.width and enlarge.height:
         wanted: tuple[float, float] = enlarge.width, enlarge.height
     else:
-        wanted = size[0] * enlarge.factor, size[1] * enlarge.factor
+        wanted = size[0] * factor, size[1] * factor
     unit = multiple if enlarge.redraws else 1
     return (max(unit, round(wanted[0] / unit) * unit), max(unit, round(wanted[1] / unit) * unit))
 
@@ -114,7 +116,8 @@ def filled(enlarge: Enlarge, steps: int, model: Recommended) -> Enlarge:
         return enlarge
     strength = enlarge.strength
     if strength is None:
-        strength = STRENGTHS[enlarge.how] if model.redraw_strength is None else model.redraw_strength
+        usual = STRENGTHS.get(enlarge.how, STRENGTHS["second-pass"])
+        strength = usual if model.redraw_strength is None else model.redraw_strength
     enough = math.ceil(REDRAWN_STEPS / strength - 1e-9) if strength > 0 else 1
     return replace(
         enlarge, strength=float(strength), steps=enlarge.steps or min(150, max(steps, enough)),

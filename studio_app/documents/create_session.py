@@ -17,7 +17,7 @@ from typing import Any
 from engine.contracts.errors import BadInput, InvalidDocument
 from engine.contracts.references import BlobRef
 from engine.recipes.checks import MAX_COUNT, MAX_SEED, check_request
-from engine.recipes.enlarge import REDRAWN_STEPS, STRENGTHS, target_size
+from engine.recipes.enlarge import REDRAWN_STEPS, STRENGTHS, filled, target_size
 from engine.recipes.margins import Margins
 from engine.recipes.recommended import Recommended
 from engine.recipes.request import ImageRequest
@@ -100,6 +100,19 @@ class CreateSession:
         around = self._request.margins.around(self.size)
         enlarge = self._request.enlarge
         return target_size(enlarge, around, self._facts.recommended.multiple) if enlarge else around
+
+    @property
+    def steps(self) -> int:
+        recommended = self._facts.recommended.steps
+        return recommended if self._request.steps is None else self._request.steps
+
+    @property
+    def settled(self) -> ImageRequest:
+        """The request with what the model recommends for enlarging: what its time is foreseen from."""
+        request = self._request
+        if not request.enlarge:
+            return request
+        return dataclasses.replace(request, enlarge=filled(request.enlarge, self.steps, self._facts.recommended))
 
     @property
     def shape(self) -> Shape | None:
@@ -368,8 +381,7 @@ def work_of(request: ImageRequest, size: tuple[int, int], steps: int) -> int:
     enlarge = request.enlarge
     work = 0.0 if enlarge and enlarge.as_is else width * height * max(1, steps) * share
     if enlarge and enlarge.redraws:
-        # Of a request that is not closed yet, the usual; windows see the places that they share more than once.
-        strength = STRENGTHS[enlarge.how] if enlarge.strength is None else enlarge.strength
+        strength = STRENGTHS.get(enlarge.how, 0.0) if enlarge.strength is None else enlarge.strength
         wide, high = target_size(enlarge, (width, height))
         work += wide * high * max(REDRAWN_STEPS, (enlarge.steps or steps) * strength)
     return max(1, round(work)) * max(1, request.count)

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.gui.enlarge_scenes import enlarge_scenes
 from tests.gui.graph_scenes import graph_scenes
 from tests.gui.memory_scenes import memory_scenes
 
@@ -109,6 +110,7 @@ class Stage:
         self.keep("first_run")
         if not self.wanted or any(not name.startswith(("graph", "shortcuts")) for name in self.wanted):
             self.create_and_models()
+            enlarge_scenes(self)
             memory_scenes(self)
         graph_scenes(self)
         self.window.close()

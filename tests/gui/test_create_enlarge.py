@@ -162,7 +162,7 @@ def test_the_large_picture_is_the_small_one_and_its_settings_come_back(tmp_path:
         page.results.choose(record.id)
         assert "picture.enlarge" in [command for command, *_ in ACTIONS]
         click(page.results.action_buttons["picture.enlarge"])
-        assert page.results.message.label.text() == "The picture is being made twice as wide and as high."
+        assert page.results.message.label.text() == "Asked for: the same picture, twice as wide and as high."
         made(4)
         huge = page.model_of_results.pictures[0]
         request = request_of(huge.spec)

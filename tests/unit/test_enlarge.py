@@ -226,25 +226,29 @@ def test_how_much_is_read_from_words() -> None:
             enlarge_from(text)
 
 
+def as_is(session: CreateSession) -> bool:
+    return session.request.enlarge.as_is
+
+
 def test_create_enlarges_a_picture_that_comes_as_it_is_and_forgets_that_with_it() -> None:
     session = CreateSession(ModelFacts(SD15))
     session.update(prompt="a circle")
     session.set_enlarge(factor=2.0)
     assert session.made_size == (1024, 1024)
-    assert not session.request.enlarge.as_is
+    assert not as_is(session)
     session.start_from(PICTURE, 300, 200)
-    assert session.request.enlarge.as_is
+    assert as_is(session)
     assert (session.size, session.made_size) == ((300, 200), (600, 400))
     session.set_enlarge(as_is=False)
     assert (session.size, session.made_size) == ((624, 416), (1248, 832))
     session.set_enlarge(factor=1.0)
     session.set_enlarge(factor=2.0)
-    assert (session.request.enlarge.as_is, session.size) == (True, (300, 200))
+    assert (as_is(session), session.size) == (True, (300, 200))
     session.update(prompt="")
     assert session.problems() == {}
     assert [request.prompt for request in session.requests()] == [""]
     session.update(margins=Margins(left=8))
-    assert not session.request.enlarge.as_is
+    assert not as_is(session)
     session.update(init=None)
     assert set(session.problems()) == {"prompt"}
     session.set_enlarge(factor=9.0)
@@ -257,6 +261,15 @@ def test_create_enlarges_a_picture_that_comes_as_it_is_and_forgets_that_with_it(
     assert again.request.enlarge == Enlarge(factor=3.0, how="tiles", strength=0.2)
 
 
+def test_what_a_file_of_settings_may_hold_never_stops_create() -> None:
+    session = CreateSession(ModelFacts(SD15))
+    for enlarge in ({"factor": 1e308}, {"factor": -2}, {"how": "none", "factor": 2}, {"width": -5, "height": 3}):
+        assert session.restore({"request": {**CIRCLE.to_json(), "enlarge": enlarge}})
+        assert min(session.made_size) > 0
+        assert "enlarge" in session.problems()
+        assert work_of(session.settled, session.size, session.steps) > 0
+
+
 def test_the_work_of_the_second_pass_is_foreseen() -> None:
     size = (512, 512)
     once = work_of(CIRCLE, size, 25)
@@ -264,6 +277,9 @@ def test_the_work_of_the_second_pass_is_foreseen() -> None:
     assert work_of(
         replace(CIRCLE, init=PICTURE, enlarge=Enlarge(factor=2, strength=0.4, as_is=True)), size, 25
     ) == once * 4 * 0.4  # fmt: skip
+    session = CreateSession(ModelFacts(STARTER))
+    session.set_enlarge(factor=2.0)  # with what the model recommends: 4 of 100 steps
+    assert work_of(session.settled, (128, 128), 25) == 128 * 128 * 25 + 256 * 256 * 4
 
 
 def _saved(spec: JobSpec, folder: Path, session: Any, models: Any) -> np.ndarray[Any, Any]:

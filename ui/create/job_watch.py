@@ -200,14 +200,13 @@ class JobWatch(QObject):
 
     def estimate(self, session: CreateSession) -> str:
         """What Generate will take, from what the same model took here before."""
-        request = session.request
+        request = session.settled
         past = [pace for model, pace in self._paces.values() if model == request.model.name]
         loaded = bool(past) or self._app.engine.state == "ready"
         earlier = self._earlier.get(request.model.name)
         if not past and earlier is not None:
             past = [earlier]
-        steps = session.facts.recommended.steps if request.steps is None else request.steps
-        each = estimate_seconds(request, session.size, steps, past)
+        each = estimate_seconds(request, session.size, session.steps, past)
         if each is None:
             return "The first picture shows how long one takes" if loaded else "The first picture also loads the model"
         prompts = max(1, len(session.prompts()))

@@ -217,7 +217,7 @@ class CreateWorkspace(Workspace):
     def enlarge(self, record: ResultRecord) -> None:
         """Make a picture twice as large, from its own prompt."""
         if self._submit([larger(record, self.session.request)]):
-            self.results.message.say("The picture is being made twice as wide and as high.")
+            self.results.message.say("Asked for: the same picture, twice as wide and as high.")
 
     def reuse_settings(self, record: ResultRecord) -> None:
         """Bring back what made this very picture."""
