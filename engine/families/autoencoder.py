@@ -69,10 +69,8 @@ class KLAutoencoder(VAEPart):
         return torch.cat(items).float().cpu()
 
     def _vae(self) -> Any:
-        vae = self._parts("vae")
-        if vae.dtype == torch.float16 and getattr(vae.config, "force_upcast", False):
-            vae.float()  # SDXL's runs over in half precision
-        return vae
+        # SDXL's runs over in half precision: engine.models.loading gives it in float32.
+        return self._parts("vae")
 
 
 def _scaled(latent: torch.Tensor, config: Any) -> torch.Tensor:

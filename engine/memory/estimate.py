@@ -151,8 +151,8 @@ def _text(model: Blueprint, part: str, kernel: Kernel) -> Footprint:
 def _vae(model: Blueprint, width: int, height: int, frames: int, kernel: Kernel) -> Footprint:
     module, config = _module(model, "vae"), model.config("vae")
     channels = config.get("latent_channels", config.get("z_dim", 4))
-    # In float16 some overflow, so they decode in float32 (engine.families.autoencoder); a video's own does not.
-    single = PARTS[model.family].half and model.family != "svd" and module.config.get("force_upcast", False)
+    # SDXL's overflows in float16, so it is loaded in float32 (engine.models.loading); a video's decodes as it is.
+    single = PARTS[model.family].half and model.family != "svd" and config.get("force_upcast") is True
     dtype = torch.float32 if single else torch.bfloat16
     module = _module(model, "vae", dtype)
 
@@ -165,4 +165,4 @@ def _vae(model: Blueprint, width: int, height: int, frames: int, kernel: Kernel)
 
     found = _footprint(module, "vae", "vae", walk(run, module, kernel=kernel))
     # Convolutions in float32 run at about half the rate (TF32 on cards that have it).
-    return replace(found, flops=found.flops * (2 if single else 1), single=bool(single))
+    return replace(found, flops=found.flops * (2 if single else 1), single=single)

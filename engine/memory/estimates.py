@@ -19,7 +19,7 @@ class Estimates:
     """`path` is the JSON file, which keeps the last `MOST`. Where it can't be read or written each estimate only takes
     its second again."""
 
-    VERSION = 3
+    VERSION = 4
     MOST = 400
 
     def __init__(self, path: Path) -> None:

@@ -202,6 +202,15 @@ def test_a_file_of_estimates_is_bounded(tmp_path: Path, monkeypatch: pytest.Monk
     assert all(name.startswith(f"[{Estimates.VERSION},") for name in names)
 
 
+def test_an_autoencoder_that_runs_over_in_float16_is_foreseen_in_float32(estimates: Estimates) -> None:
+    """SD 1.5 and SDXL have the same decoder; SDXL's says that it can't run in half precision."""
+    half, whole = (estimates.of(Blueprint(family), Request(512, 512)).vae for family in ("sd15", "sdxl"))
+    assert (half.single, whole.single) == (False, True)
+    assert (whole.weights, whole.flops) == (2 * half.weights, 2 * half.flops)
+    assert whole.peak == pytest.approx(2 * half.peak, rel=0.01)
+    assert not estimates.of(Blueprint("flux"), Request(512, 512)).vae.single  # bfloat16 reaches as far as float32
+
+
 # --- refusals
 
 
