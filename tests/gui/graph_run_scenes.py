@@ -83,7 +83,7 @@ def _subgraph(stage: Stage, page: GraphWorkspace) -> None:
     page.bridge.job_event.connect(told.append)
     page.runner.run_anew()  # the pictures of the scenes before are kept
     stage.wait(lambda: canvas.scene.states.get(box) is not None and canvas.scene.states[box].done >= 4)
-    canvas.view.frame_nodes([box, "text0"])
+    canvas.view.frame_nodes([box, "draw1"])
     canvas.view.wait_for_pictures()
     stage.pause(60)
     stage.keep("graph_subgraph_running")

@@ -201,7 +201,9 @@ def test_what_runs_within_a_subgraph_is_seen_there_and_counted_outside(page: Gra
     assert "IMAGE, 64 × 64" in page.inspecting.running.flow(canvas, wire)
 
 
-def test_a_subgraph_opened_while_it_runs_goes_on_telling(page: GraphWorkspace, qtbot: QtBot) -> None:
+def test_a_subgraph_opened_while_it_runs_goes_on_telling(
+    page: GraphWorkspace, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page.files.open_workflow(nested())
     canvas = page.current
     assert canvas is not None
@@ -221,6 +223,12 @@ def test_a_subgraph_opened_while_it_runs_goes_on_telling(page: GraphWorkspace, q
     canvas.go_to_level(())
     assert canvas.scene.states["box"].badge == "0 of 2"
     assert canvas.scene.states["box"].progress == pytest.approx(0.25 / 3 / 2)
+    drawn = QImage(8, 6, QImage.Format.Format_RGB32)
+    monkeypatch.setattr(page.bridge, "preview", lambda asked: drawn if asked == job else None)
+    say("node_progress", "box:deep:solid", done=2, total=4)
+    assert canvas.scene.previews["box"].width() == 8  # what is drawn within is seen on the node around
+    canvas.go_to_level(("box", "deep"))
+    assert canvas.scene.previews["solid"].height() == 6
     say("node_finished", "box:deep:solid", seconds=1.5)
     canvas.go_to_level(("box",))
     assert canvas.scene.states["deep"].badge == "1 of 3"

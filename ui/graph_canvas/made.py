@@ -37,12 +37,16 @@ def show_made(app: Application, canvas: Canvas, node: str) -> None:
 def _picture(app: Application, canvas: Canvas, node: str) -> QImage | None:
     document, scene = canvas.document, canvas.scene
     item = scene.items_by_id[node]
+    name = canvas.run_name(node)
+    drawn = canvas.record.frames.get(name)  # how it looks, or looked, while it draws
+    if drawn is not None and canvas.record.state(name).kind == "running":
+        return drawn
     for output in item.schema.outputs:
         source = source_of(document, node, output.name) if output.type in PICTURES else None
         found = looking.flowing(app, *source, PREVIEW_EDGE) if source is not None else None
         if found is not None and found.picture is not None:
             return picture_of(found)
-    encoded = looking.made(app, canvas.run_name(node))
+    encoded = looking.made(app, name)
     if encoded is not None and encoded.encoded:
         return QImage.fromData(encoded.encoded)
     for wire in document.wires_into(node) if item.schema.effects.output else ():
@@ -50,7 +54,7 @@ def _picture(app: Application, canvas: Canvas, node: str) -> QImage | None:
             show_made(app, canvas, wire.source)
         if wire.source in scene.previews:  # files are not kept in memory: it shows what it was given
             return scene.previews[wire.source]
-    return None
+    return drawn
 
 
 def text_made(app: Application, canvas: Canvas, node: str) -> str | None:

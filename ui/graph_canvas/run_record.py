@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from PySide6.QtGui import QImage
+
 from engine.graph.subgraphs import SUBGRAPH
 from studio_app.documents.form_fields import place_of
 from studio_app.documents.graph_document import GraphDocument
@@ -26,11 +28,13 @@ class RunRecord:
         self._own: dict[str, NodeState] = {}  # what events said of the node itself
         self._inside: dict[str, dict[str, None]] = {}  # node → those directly within it
         self.notes: dict[str, str] = {}  # what nodes wrote into the log last
+        self.frames: dict[str, QImage] = {}  # the newest picture of what a node was drawing
 
     def clear(self) -> None:
         self._own.clear()
         self._inside.clear()
         self.notes.clear()
+        self.frames.clear()
 
     # ---- hearing
 
@@ -51,6 +55,10 @@ class RunRecord:
     def note(self, name: str, text: str) -> None:
         """A node wrote something into the log."""
         self.notes[_COPY.sub("", name)] = text
+
+    def frame(self, name: str, frame: QImage) -> None:
+        """A node is drawing, and this is how far it is."""
+        self.frames[_COPY.sub("", name)] = frame
 
     def over(self) -> set[str]:
         """A run has ended: nothing waits or runs any more. Returns the nodes that look otherwise now."""

@@ -162,6 +162,8 @@ class Runs(QObject):
         share = done / total if isinstance(total, (int, float)) and total else -1.0
         shown = self._say(canvas, {event.node: NodeState("running", min(1.0, share))})
         frame = self._bridge.preview(event.job) if self.previews else None
+        if frame is not None:
+            canvas.record.frame(event.node, frame)
         for name in shown if frame is not None else ():
             item = canvas.scene.items_by_id.get(name)
             inside = canvas.run_name(name) != event.node
