@@ -125,6 +125,12 @@ def _at_once(work: Work) -> int:
     return edges[0] * edges[1] * request.batch
 
 
+def share_words(planned: Planned) -> str:
+    """What is needed of what there is: “7.2 of 8.0 GiB”."""
+    need, room = size(planned.need), size(planned.room)
+    return f"{need.removesuffix(room[room.rfind(' ') :])} of {room}"
+
+
 class Planner:
     """Plans with the models of this studio. `cache` is the file that estimates are kept in; beside it lies what the
     engine measured on this machine."""

@@ -13,6 +13,7 @@ from unittest.mock import patch
 
 from engine.contracts.errors import OutOfMemory
 from engine.contracts.references import ModelRef
+from engine.contracts.workflow import Link, Node, Workflow
 from engine.memory.footprint import GIB
 from engine.memory.machine import PRESETS
 from studio_app.machine_memory import MemoryUse
@@ -57,6 +58,8 @@ def memory_scenes(stage: Stage) -> None:
         page.comparisons.dialog.close()
     page.session.update(fast=False, steps=None, width=None, height=None)
     _fit(stage)
+    _graph(stage)
+    stage.app.commands.run("view.create")
 
 
 def large_model(stage: Stage) -> ModelRef:
@@ -86,6 +89,7 @@ def _plans(stage: Stage, model: ModelRef) -> None:
         stage.wait(lambda: bool(page.plan.page.offers))
         stage.keep("memory_how")
         page.plan.toggle()
+        page.take_focus()
     small = replace(PRESETS[4], name="Imitated card", ram=16 * GIB)
     with patch("studio_app.planning.machine_here", lambda settings: small):
         page.session.update(width=6144, height=3456)
@@ -124,3 +128,47 @@ def _fit(stage: Stage) -> None:
     dialog.table.selectRow(2)
     stage.keep("memory_fit", dialog)
     dialog.close()
+
+
+def _graph(stage: Stage) -> None:
+    """A workflow of two samplers, one of which would not fit, with its plan opened."""
+    from ui.graph_canvas.workspace import GraphWorkspace
+
+    if stage.wanted and "memory_graph" not in stage.wanted:
+        return
+    stage.app.commands.run("view.graph")
+    page = stage.window.page
+    assert isinstance(page, GraphWorkspace)
+    tight = replace(PRESETS[4], vram=GIB // 2, guard=GIB // 2 - (290 << 20), ram=8 * GIB, name="Imitated card")
+    with patch("studio_app.planning.machine_here", lambda settings: tight):
+        page.files.open_workflow(two_samplers())
+        stage.wait(lambda: page.bar.fits.text() == "Does not fit")
+        canvas = page.current
+        assert canvas is not None
+        canvas.view.frame_nodes()
+        page.bar.fits.click()
+        stage.pause(200)
+        stage.keep("memory_graph")
+        page.bar.fits.click()
+        if stage.app.workflows.current is not None:
+            stage.app.workflows.close_tab(stage.app.workflows.current)
+
+
+def two_samplers() -> Workflow:
+    """A small picture, and a large one of the same prompt."""
+    nodes = [
+        Node(id="model", type="load.checkpoint"),
+        Node(id="text", type="condition.encode_text", inputs={"clip": Link("model", "clip"), "text": PROMPT}),
+    ]
+    for name, edge in (("small", 128), ("large", 2048)):
+        nodes += [
+            Node(id=f"{name}_size", type="latent.empty", inputs={"width": edge, "height": edge}),
+            Node(id=name, type="sample.k_sampler", title=f"Draw {name}", inputs={
+                "model": Link("model", "model"), "positive": Link("text", "conditioning"),
+                "negative": Link("text", "conditioning"), "latent": Link(f"{name}_size", "latent"),
+            }),
+            Node(id=f"{name}_look", type="latent.decode_image", inputs={
+                "latent": Link(name, "latent"), "vae": Link("model", "vae"),
+            }),
+        ]  # fmt: skip
+    return Workflow(name="Small and large", nodes=tuple(nodes))

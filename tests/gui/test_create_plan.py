@@ -86,7 +86,9 @@ def test_how_it_runs_is_read_and_changed_by_keys(
     smaller = next(button for button in plan.page.offers if button.text().startswith("Make it"))
     assert smaller.accessibleName() == smaller.text()
     for _ in range(10):  # by Tab to the button, by Enter into the form
-        QTest.keyClick(QApplication.focusWidget(), Qt.Key.Key_Tab)
+        focus = QApplication.focusWidget()
+        assert focus is not None
+        QTest.keyClick(focus, Qt.Key.Key_Tab)
         if smaller.hasFocus():
             break
     assert smaller.hasFocus()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from PySide6.QtCore import QObject, Qt, Slot
 from PySide6.QtWidgets import QWidget
 
 from engine.contracts.errors import TesseraError
 from engine.contracts.results import ResultRecord
+from engine.recipes.build import request_of
+from engine.recipes.request import ImageRequest
 from studio_app.application import Application
 from ui.bridge.background import Background
 from ui.create.difference import NOT_FAST, Difference, Pair, exact_request, read_pair
@@ -28,10 +31,15 @@ class Comparisons(QObject):
         watch.arrived.connect(self._arrived)
 
     def ask(self, record: ResultRecord) -> None:
-        """Queue the exact picture; a picture that was not made fast is refused in a sentence."""
+        """Queue the exact picture, or take the one that was made before; a picture that was not made fast is refused in
+        a sentence."""
         request = exact_request(record)
         if request is None:
             self._say(NOT_FAST)
+            return
+        exact = next((made for made in self._watch.pictures if _made_from(made) == request), None)
+        if exact is not None:
+            self._background.run(lambda: read_pair(self._app.library, record, exact), self._show, self._say)
             return
         try:
             self._wanted.update(dict.fromkeys(self._watch.submit([request]), record))
@@ -56,3 +64,11 @@ class Comparisons(QObject):
             self.dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
             self.dialog.show()
             self._say("")
+
+
+def _made_from(record: ResultRecord) -> ImageRequest | None:
+    """The request that asks for this very picture; None where Create did not make it, or not exactly."""
+    request = request_of(record.spec)
+    if request is None or record.numerics.quantisation != "none":
+        return None
+    return replace(request, seed=request.seed if record.seed is None else record.seed, count=1)

@@ -49,6 +49,11 @@ class JobWatch(QObject):
         if app.wait_ready(0):
             self.load()
 
+    @property
+    def pictures(self) -> list[ResultRecord]:
+        """Those that are shown, newest first."""
+        return self._model.pictures
+
     # ---- asking
 
     def submit(self, requests: list[ImageRequest]) -> list[str]:

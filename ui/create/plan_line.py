@@ -17,7 +17,7 @@ from engine.memory.words import size, time
 from studio_app.application import Application
 from studio_app.documents.create_session import CreateSession
 from studio_app.offers import Offer, offers
-from studio_app.planning import Planned, Planner
+from studio_app.planning import Planned, Planner, share_words
 from ui import theme
 from ui.bridge.background import Background
 from ui.bridge.bridge import Bridge
@@ -137,8 +137,9 @@ class PlanLine(QWidget):
 
     @property
     def tells_time(self) -> bool:
-        """Whether the line says how long it takes."""
-        return not self.isHidden() and self.planned is not None and self.planned.plan is not None
+        """Whether the line says how long it takes, or that it can't be."""
+        planned = self.planned
+        return not self.isHidden() and planned is not None and (planned.plan is not None or planned.refused)
 
     def show_time(self, shown: bool) -> None:
         """Say how long it takes, or leave that to who knows from pictures made before."""
@@ -270,7 +271,8 @@ class PlanLine(QWidget):
             if self._popover is not None:
                 self._popover.close_popover()
             return
-        share = planned.need / planned.room if planned.room and planned.need else 0.0
+        room = _usable(planned) if planned.refused else planned.room
+        share = planned.need / room if room and planned.need else 0.0
         self.button.say(self._words(planned), share, _whole(planned), warns=planned.refused)
         offered = self._offers[0] if planned.refused and self._offers else None
         self.remedy.setVisible(offered is not None)
@@ -287,10 +289,9 @@ class PlanLine(QWidget):
     def _words(self, planned: Planned) -> str:
         """A few words for the line."""
         if planned.refused:
-            if planned.need <= planned.room:
+            if planned.need <= _usable(planned):
                 return "Does not fit: too little main memory"
-            where = "the card" if planned.machine is not None else "this machine"
-            return f"Does not fit: needs {size(planned.need)}, {where} has {size(planned.room)}"
+            return f"Does not fit: needs {size(planned.need)}, there is {size(_usable(planned))}"
         if planned.plan is None:
             return f"On the processor: {share_words(planned)}" if planned.need else planned.unknown
         bits = f" with {planned.plan.bits}-bit weights" if planned.plan.bits < 16 else ""
@@ -328,11 +329,9 @@ def _once(parent: QWidget, milliseconds: int, act: Callable[[], object]) -> QTim
     return made
 
 
-def share_words(planned: Planned) -> str:
-    """ "7.2 of 8.0 GiB"."""
-    need, room = size(planned.need), size(planned.room)
-    unit = room.rpartition(" ")[2]
-    return f"{need.removesuffix(f' {unit}')} of {room}"
+def _usable(planned: Planned) -> int:
+    """Bytes that a plan may fill."""
+    return planned.machine.usable if planned.machine is not None else planned.room
 
 
 def _whole(planned: Planned) -> str:

@@ -21,11 +21,12 @@ ENTRY = Qt.ItemDataRole.UserRole
 @dataclass(frozen=True)
 class JobEntry:
     """A job that waits, runs, or failed. `preview` is the newest frame of the picture forming; `remedy` what would let
-    a failed one run, in words."""
+    a failed one run, in words, and `said` why it failed, where that can be said shorter than its error does."""
 
     row: JobRow
     preview: QImage | None = field(default=None, compare=False)
     remedy: str = ""
+    said: str = ""
 
     @property
     def key(self) -> str:
@@ -45,7 +46,7 @@ class JobEntry:
         """Where the job stands, in words."""
         row = self.row
         if self.failed:
-            return row.error or "It did not finish."
+            return self.said or row.error or "It did not finish."
         if row.status == "queued":
             return "Waiting"
         if not row.steps:
@@ -154,11 +155,11 @@ class ResultsModel(QAbstractListModel):
             self._jobs[at] = replace(self._jobs[at], preview=preview)
             self._touch(at)
 
-    def show_remedy(self, job_id: str, remedy: str) -> None:
-        """What would let a failed job run: its tile becomes the button for it."""
+    def show_remedy(self, job_id: str, remedy: str, said: str = "") -> None:
+        """What would let a failed job run: its tile gets the button for it."""
         at = self.row_of(job_id)
         if 0 <= at < len(self._jobs):
-            self._jobs[at] = replace(self._jobs[at], remedy=remedy)
+            self._jobs[at] = replace(self._jobs[at], remedy=remedy, said=said)
             self._touch(at)
 
     def remove(self, key: str) -> int:

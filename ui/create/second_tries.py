@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from PySide6.QtCore import QObject, Signal, Slot
 
-from engine.contracts.errors import MissingModel, TesseraError
+from engine.contracts.errors import MissingModel, OutOfMemory, TesseraError
 from engine.recipes.build import request_of
 from studio_app.application import Application
 from studio_app.documents.create_session import CreateSession
@@ -18,7 +18,7 @@ from ui.create.results_model import ResultsModel
 
 
 class SecondTries(QObject):
-    """`said(sentence)` when a job can't be queued."""
+    """`said(sentence)`: that memory ran out, or that a job can't be queued."""
 
     said = Signal(str)
 
@@ -51,7 +51,9 @@ class SecondTries(QObject):
         job, offer = answer
         if offer is not None:
             self._offers[job] = offer
-            self._model.show_remedy(job, f"{offer.words} and try again")
+            sentence = said(self._app.jobs.failure(job))
+            self._model.show_remedy(job, f"{offer.words} and try again", sentence)
+            self.said.emit(sentence)
 
     @Slot(str)
     def start(self, job: str) -> None:
@@ -76,3 +78,10 @@ class SecondTries(QObject):
 
     def close_down(self) -> None:
         self._background.close()
+
+
+def said(error: TesseraError) -> str:
+    """Why it failed, without the node it happened in and what is the button's to say."""
+    cause = error.__cause__
+    what = cause.what if isinstance(cause, OutOfMemory) else ""
+    return f"Memory ran out: {what}." if what else "Memory ran out."

@@ -42,8 +42,7 @@ class SettingRow(QWidget):
         self.default.setSizePolicy(policy)
         row.addWidget(self.default)
         column.addLayout(row)
-        note = setting.help + (" Takes effect at the next start." if setting.restart else "")
-        column.addWidget(Label(note, "muted", wrap=True))
+        column.addWidget(Label(setting.help, "muted", wrap=True))
         self.problem = Label("", "danger", wrap=True)
         self.problem.hide()
         column.addWidget(self.problem)
@@ -108,7 +107,7 @@ class Preferences(PageDialog):
                 rows = [SettingRow(app, setting) for setting in settings]
                 self._group_rows.append(rows)
                 self.rows += rows
-                more = {"network": LedgerTable, "nodes": _own_nodes}.get(name)
+                more = {"network": LedgerTable, "nodes": _own_nodes, "engine": _will_it_fit}.get(name)
                 self.pages.addWidget(_page(rows, more(app) if more is not None else None))
         side = Column(spacing=0, margins=1)
         side.addWidget(self.groups)
@@ -151,12 +150,23 @@ class Preferences(PageDialog):
 
 def _own_nodes(app: Application) -> QWidget:
     """The way to the plugins that were found."""
+    words = "See which plugins were found, and let them run or not."
+    return _way(app, words, "Nodes of your own…", "shield-check", "app.custom_nodes")
+
+
+def _will_it_fit(app: Application) -> QWidget:
+    """The way to what a card can do."""
+    words = "See how any model would run on any card, and how long it would take."
+    return _way(app, words, "Will it fit?…", "memory-stick", "models.will_it_fit")
+
+
+def _way(app: Application, words: str, name: str, icon: str, command: str) -> QWidget:
+    """A sentence, and the button that leads there."""
     holder = QWidget()
     row = Row(holder)
-    words = "See which plugins were found, and let them run or not."
     row.addWidget(Label(words, "muted", wrap=True), 1, Qt.AlignmentFlag.AlignTop)
-    button = Button("Nodes of your own…", "shield-check", tip=words)
-    button.clicked.connect(lambda: app.commands.run("app.custom_nodes"))
+    button = Button(name, icon, tip=words)
+    button.clicked.connect(lambda: app.commands.run(command))
     row.addWidget(button, 0, Qt.AlignmentFlag.AlignTop)
     return holder
 
@@ -165,6 +175,9 @@ def _page(rows: list[SettingRow], more: QWidget | None = None) -> QWidget:
     """One group's rows below each other, with hairlines between them, and what the group shows besides."""
     body = QWidget()
     column = Column(body, spacing=0.5, margins=(3, 1, 2, 2))
+    if words := _at_start([row.setting for row in rows]):
+        column.addWidget(Label(words, "small", wrap=True))
+        column.addWidget(Line())
     for index, row in enumerate(rows):
         if index:
             column.addWidget(Line())
@@ -174,3 +187,19 @@ def _page(rows: list[SettingRow], more: QWidget | None = None) -> QWidget:
         column.addWidget(more, 1)
     column.addStretch(1 if more is None else 0)
     return scrolling(body)
+
+
+def _at_start(settings: list[Setting]) -> str:
+    """Which settings of a page hold from the next start on, said once for all of them."""
+    later = [f"“{setting.label}”" for setting in settings if setting.restart]
+    at_once = [f"“{setting.label}”" for setting in settings if not setting.restart]
+    if not later:
+        return ""
+    if len(later) > len(at_once):
+        but = f", but for {_listed(at_once)}" if at_once else ""
+        return f"What is set here takes effect at the next start{but}."
+    return f"{_listed(later)} {'takes' if len(later) == 1 else 'take'} effect at the next start."
+
+
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

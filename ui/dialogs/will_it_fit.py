@@ -216,7 +216,6 @@ class WillItFit(PageDialog):
             for column, words in enumerate(_cells(card, planned)):
                 item = QTableWidgetItem(words)
                 item.setToolTip(planned.words if column == 1 else words)
-                item.setForeground(theme.token("warning" if planned.refused and column == 1 else "text"))
                 self.table.setItem(row, column, item)
         self.table.blockSignals(False)
         self._rescale()
@@ -237,8 +236,7 @@ class WillItFit(PageDialog):
         self.page.setVisible(planned is not None)
         if planned is None:
             return
-        note = f"{planned.fix}." if planned.refused and planned.fix else ""
-        self.page.show_runs([(f"On a card with {card} GB", planned)], note=note)
+        self.page.show_runs([(f"On a card with {card} GB", planned)])
 
     @Slot()
     def _rescale(self) -> None:

@@ -11,6 +11,7 @@ from engine.contracts.job_spec import JobSpec
 from studio_app.workflows.opening import as_request, open_as_graph
 from ui.graph_canvas.canvas import Canvas
 from ui.graph_canvas.form_page import FormPage
+from ui.graph_canvas.memory_marks import MemoryMarks
 from ui.graph_canvas.properties.panel import PropertiesPanel
 from ui.graph_canvas.values.editor import ValueEditor
 from ui.graph_canvas.values.running import Running
@@ -30,7 +31,8 @@ class Inspecting(QObject):
         self.forms: dict[str, FormPage] = {}
         page.current_changed.connect(self.follow)
         page.runs.changed.connect(self.panel.refresh)
-        self.running.planned.connect(self._show_plan)
+        self.memory = MemoryMarks(page, self.running, self)
+        page.bar.plan_wanted.connect(self.memory.toggle)
 
     def attach(self, canvas: Canvas, editor: ValueEditor) -> None:
         """A canvas was opened."""
@@ -57,11 +59,6 @@ class Inspecting(QObject):
         """Queue the workflow as often as the run bar says; what has not changed is not run again, unless `anew`."""
         editor = self.page.editors[canvas.tab.id]
         return self.running.run(canvas, editor, targets, int(self.page.bar.count.value()), anew=anew)
-
-    @Slot()
-    def _show_plan(self) -> None:
-        words, whole, fits = self.running.plan_in_words()
-        self.page.bar.show_plan(words, whole, fits=fits)
 
     def toggle_previews(self) -> None:
         """Show or hide on the nodes what they made."""

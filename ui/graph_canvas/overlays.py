@@ -13,7 +13,7 @@ from ui.graph_canvas.states import NodeState
 
 _TOKENS = {
     "waiting": "text_muted", "running": "accent", "done": "success", "cached": "success", "failed": "danger",
-    "blocked": "warning", "missing": "warning",
+    "blocked": "warning", "missing": "warning", "unfit": "warning",
 }  # fmt: skip
 
 
@@ -27,7 +27,7 @@ def paint_state(painter: QPainter, item: NodeItem, state: NodeState, nodes: Node
     if state.kind == "running":
         share = state.progress if state.progress >= 0 else 1.0
         painter.fillRect(QRectF(0, min(HEADER, height) - 3, width * share, 3), colour)
-    if state.kind in {"running", "failed", "missing"}:
+    if state.kind in {"running", "failed", "missing", "unfit"}:
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.setPen(QPen(colour, 2))
         painter.drawRoundedRect(QRectF(0, 0, width, height), 7, 7)
@@ -67,6 +67,8 @@ def _mark(painter: QPainter, centre: QPointF, state: NodeState, colour: QColor) 
         path.lineTo(x - 3, y + 3)
     elif state.kind == "running":
         path.addPolygon([QPointF(x - 3, y - 4), QPointF(x + 4, y), QPointF(x - 3, y + 4), QPointF(x - 3, y - 4)])
+    elif state.kind == "unfit":
+        path.addPolygon([QPointF(x, y - 4), QPointF(x + 4.5, y + 3.5), QPointF(x - 4.5, y + 3.5), QPointF(x, y - 4)])
     else:
         path.addEllipse(centre, 3.2, 3.2)
     painter.drawPath(path)

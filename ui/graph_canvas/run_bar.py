@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QPoint, Qt, Signal, Slot
+from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QFrame, QMenu, QProgressBar, QWidget
 
 from studio_app.commands import Commands
 from ui import theme
 from ui.graph_canvas.menus import add_commands
-from ui.widgets.basics import Button, IconButton, Label
+from ui.widgets.basics import Button, IconButton, Label, describe
 from ui.widgets.inputs import NumberField
 from ui.widgets.layouts import Row
 
@@ -16,9 +17,10 @@ RUNS = (("graph.run", "graph.run_anew", "graph.run_to_here"),)
 
 
 class RunBar(QFrame):
-    """`command` fires with the command of the button pressed."""
+    """`command` fires with the command of the button pressed, `plan_wanted` when the memory plan is."""
 
     command = Signal(str)
+    plan_wanted = Signal()
 
     def __init__(self, parent: QWidget, commands: Commands) -> None:
         super().__init__(parent)
@@ -61,7 +63,8 @@ class RunBar(QFrame):
                 row.addWidget(self.count)
         row.addWidget(self.progress)
         row.addWidget(self.words)
-        self.fits = Label("", "muted")
+        self.fits = Button("", kind="quiet")
+        self.fits.clicked.connect(self.plan_wanted)
         self.fits.hide()
         row.addWidget(self.fits)
         self.show_idle()
@@ -91,11 +94,10 @@ class RunBar(QFrame):
         self.adjustSize()
 
     def show_plan(self, words: str, whole: str, *, fits: bool = True) -> None:
-        """How the samplers fit into memory: a few words, and all of it on hover; "" for nothing to say."""
+        """How the samplers fit into memory: a few words, all of it on hover and behind it; "" for nothing to say."""
         self.fits.setText(words)
-        self.fits.set_role("muted" if fits else "warning")
-        self.fits.setToolTip(whole)
-        self.fits.setAccessibleDescription(whole)
+        self.fits.setIcon(QIcon() if fits else theme.icon("triangle-alert", 16, token="warning"))
+        describe(self.fits, f"Memory plan: {words}", whole)
         self.fits.setVisible(bool(words))
         self.adjustSize()
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-StateKind = Literal["idle", "waiting", "running", "done", "cached", "failed", "blocked", "missing"]
+StateKind = Literal["idle", "waiting", "running", "done", "cached", "failed", "blocked", "missing", "unfit"]
 
 
 @dataclass(frozen=True, slots=True)
 class NodeState:
     """`progress` is 0..1 while running, below 0 where unknown; `seconds` how long it took; `input` the field at fault;
-    `text` one sentence: what happened and what to do. `done` of `total`: of the nodes within it, if any."""
+    `text` one sentence: what happened and what to do. `done` of `total`: of the nodes within it, if any. `word`: the
+    badge's own, of a node that would not fit into memory."""
 
     kind: StateKind = "idle"
     progress: float = -1.0
@@ -20,6 +21,7 @@ class NodeState:
     input: str = ""
     done: int = 0
     total: int = 0
+    word: str = ""
 
     @property
     def badge(self) -> str:
@@ -30,9 +32,9 @@ class NodeState:
             return f"{self.done} of {self.total}"
         if self.kind == "running":
             return f"{self.progress:.0%}" if self.progress >= 0 else "running"
-        return _BADGES[self.kind]
+        return self.word or _BADGES[self.kind]
 
 
 _BADGES = {"idle": "", "waiting": "waiting", "cached": "cached", "failed": "error", "blocked": "not run",
-           "missing": "missing"}  # fmt: skip
+           "missing": "missing", "unfit": "won’t fit"}  # fmt: skip
 IDLE = NodeState()

@@ -73,7 +73,7 @@ def state_in_words(state: NodeState) -> str:
         return f"running, {state.done} of {state.total} done"
     if state.kind == "running":
         return f"running {state.progress:.0%}".replace("%", " %") if state.progress >= 0 else "running"
-    if state.kind == "missing":
+    if state.kind in {"missing", "unfit"}:
         return state.text
     if state.kind == "failed":
         return f"error: {state.text}" if state.text else "error"

@@ -41,16 +41,18 @@ class HowItRuns(QWidget):
         for place, (title, planned) in enumerate(runs):
             if place:
                 column.addWidget(Line())
-            self._show_run(column, title, planned)
+            self._show_run(column, title, planned, remedy=not offers)
         self.offers = []
         if offers:
             column.addWidget(Line())
-            column.addWidget(Label("What would change that", "strong"))
+            refused = any(planned.refused for _, planned in runs)
+            column.addWidget(Label("What would fit" if refused else "Other ways", "strong"))
             for offer in offers:
                 column.addWidget(self._offer(offer))
-                column.addWidget(Label(offer.note, "small", wrap=True))
+                column.addWidget(Label(f"{offer.note[:1].upper()}{offer.note[1:]}.", "small", wrap=True))
         if note:
             column.addWidget(Label(note, "small", wrap=True))
+        column.addStretch(1)
         if self._page is not None:
             self._column.removeWidget(self._page)
             self._page.hide()
@@ -65,12 +67,14 @@ class HowItRuns(QWidget):
         self.offers.append(made)
         return made
 
-    def _show_run(self, column: Column, title: str, planned: Planned) -> None:
+    def _show_run(self, column: Column, title: str, planned: Planned, *, remedy: bool) -> None:
         if title:
             column.addWidget(Label(title, "strong", wrap=True))
         column.addWidget(Label(_what(planned), "small", wrap=True))
         if planned.refused:
             column.addWidget(Label(f"It does not fit: {planned.words}.", "warning", wrap=True))
+            if remedy:
+                column.addWidget(Label(f"{planned.fix}.", wrap=True))
             return
         plan = planned.plan
         if plan is None:

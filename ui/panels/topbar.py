@@ -27,6 +27,7 @@ from ui.actions import Actions
 from ui.widgets.basics import ElidedLabel, IconButton, IconLabel, Label, Line, Panel, describe, set_property
 from ui.widgets.inputs import Choice
 from ui.widgets.layouts import Column, Row
+from ui.widgets.memory_bar import paint_bar
 
 if TYPE_CHECKING:
     from studio_app.models.index import ModelEntry
@@ -86,6 +87,9 @@ class SearchButton(QToolButton):
             painter.setFont(theme.font(-1))
             right = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight
             painter.drawText(rect.adjusted(0, 0, -pad, 0), right, self._keys)
+
+
+BAR = 56  # pixels of the meter's bar
 
 
 class MemoryMeter(QWidget):
@@ -156,7 +160,7 @@ class MemoryMeter(QWidget):
 
     def sizeHint(self) -> QSize:
         text = self.fontMetrics().horizontalAdvance(self._text())
-        bar = 0 if self._compact else theme.px(8 + 40)
+        bar = 0 if self._compact else theme.px(8 + BAR)
         return QSize(theme.px(4 + 8 + 8 + 4) + text + bar, theme.px(28))
 
     def minimumSizeHint(self) -> QSize:
@@ -186,26 +190,27 @@ class MemoryMeter(QWidget):
         painter.drawText(QRect(x, 0, width, self.height()), Qt.AlignmentFlag.AlignVCenter, text)
         x += width + theme.px(8)
         if not self._compact:
-            self._paint_bar(painter, QRect(x, middle - theme.px(3), theme.px(40), theme.px(6)))
+            self._paint_bar(painter, QRect(x, middle - theme.px(4), theme.px(BAR), theme.px(8)))
         if self.hasFocus():
             painter.setPen(theme.token("focus"))
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.drawRoundedRect(self.rect().adjusted(0, 0, -1, -1), theme.corner(), theme.corner())
 
     def _paint_bar(self, painter: QPainter, bar: QRect) -> None:
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(theme.token("surface4"))
-        painter.drawRoundedRect(bar, theme.px(3), theme.px(3))
-        if self._use is not None:
-            fraction = self._use.fraction
-            painter.setBrush(
-                theme.token("danger" if fraction > 0.92 else "warning" if fraction > 0.8 else "text_muted")
-            )
-            filled = QRect(bar)
-            filled.setWidth(max(theme.px(6), round(bar.width() * fraction)))
-            painter.drawRoundedRect(filled, theme.px(3), theme.px(3))
+        """What is in use; while a job runs what it added to that in the accent's colour, and the mark of its plan."""
+        fraction = self._use.fraction if self._use is not None else 0.0
+        full = "danger" if fraction > 0.92 else "warning" if fraction > 0.8 else ""
+        running = self._run is not None and self._use is not None and self._use.total
+        paint_bar(painter, QRectF(bar), fraction, theme.token(full or ("accent" if running else "text_muted")))
+        if running and self._use is not None:
+            before = min(self._before, self._use.used) / self._use.total
+            painter.save()
+            painter.setClipRect(QRectF(bar.left(), bar.top(), bar.width() * before, bar.height()))
+            paint_bar(painter, QRectF(bar), fraction, theme.token("text_muted"))
+            painter.restore()
         if self.mark is not None:
-            painter.setBrush(theme.token("accent"))
+            painter.setPen(Qt.PenStyle.NoPen)
+            painter.setBrush(theme.token("text_strong"))
             wide = theme.px(2)
             at = bar.left() + min(round(bar.width() * self.mark), bar.width() - wide)
             painter.drawRect(at, bar.top() - theme.px(4), wide, bar.height() + theme.px(8))
@@ -235,6 +240,7 @@ class ModelChooser(Choice):
     def __init__(self) -> None:
         super().__init__("Model", "The model that makes the pictures.")
         self._entries: list[ModelEntry] = []
+        self.setMinimumContentsLength(18)  # wide where there is room; the minimum is its own
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self.activated.connect(self._chosen)
         theme.notifier.changed.connect(self._rescale)

@@ -122,6 +122,9 @@ QListView, QTreeView, QTableView { background: transparent; outline: none; }
 QListView::item { border-radius: 4u; padding: 4u 8u; }
 QListView::item:hover { background: $surface3; }
 QListView::item:selected { background: $accent_soft; color: $text_strong; }
+QTableView { selection-background-color: $accent_soft; selection-color: $text_strong; }
+QTableView::item { padding: 0 6u; }
+QTableView::item:selected { background: $accent_soft; color: $text_strong; }
 QListView:focus, QTreeView:focus, QTableView:focus { border: 2px solid $focus; border-radius: 6u; }
 QHeaderView::section { background: $surface1; color: $text_muted; border: none; padding: 4u 8u; }
 

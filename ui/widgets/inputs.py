@@ -15,13 +15,25 @@ from PySide6.QtGui import (
     QPen,
     QWheelEvent,
 )
-from PySide6.QtWidgets import QCheckBox, QComboBox, QLineEdit, QSizePolicy, QSlider, QWidget
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QLineEdit,
+    QSizePolicy,
+    QSlider,
+    QStyle,
+    QStyleOptionComboBox,
+    QStylePainter,
+    QWidget,
+)
 
 from engine.contracts.errors import clip
 from ui import theme
 from ui.widgets.arithmetic import evaluate
 from ui.widgets.basics import describe, set_property
 from ui.widgets.layouts import Row
+
+_COMBO = QStyle.ComplexControl.CC_ComboBox
 
 
 class Choice(QComboBox):
@@ -43,8 +55,17 @@ class Choice(QComboBox):
             event.ignore()
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        super().paintEvent(event)
+        """As the style does, but that words without room are elided in the middle, not cut."""
         edge = theme.px(16)
+        option = QStyleOptionComboBox()
+        self.initStyleOption(option)
+        style, room = self.style(), self.width() - edge - theme.px(7) - theme.px(4)
+        room -= style.subControlRect(_COMBO, option, QStyle.SubControl.SC_ComboBoxEditField, self).x()
+        option.currentText = self.fontMetrics().elidedText(option.currentText, Qt.TextElideMode.ElideMiddle, room)
+        painter = QStylePainter(self)
+        painter.drawComplexControl(_COMBO, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
+        painter.end()
         rect = QRectF(self.width() - edge - theme.px(7), (self.height() - edge) / 2, edge, edge).toRect()
         theme.paint_icon(QPainter(self), "chevron-down", rect, "text" if self.isEnabled() else "text_disabled")
 

@@ -65,8 +65,8 @@ class Popover(QFrame):
             return
         application.removeEventFilter(self)
         application.focusChanged.disconnect(self._focus_moved)
-        focused = application.focusWidget()
-        had_focus = self.hasFocus() or (focused is not None and self.isAncestorOf(focused))
+        focused = self.window().focusWidget()
+        had_focus = focused is self or (focused is not None and self.isAncestorOf(focused))
         self.hide()
         if had_focus and isValid(self._anchor):
             self._anchor.setFocus(Qt.FocusReason.PopupFocusReason)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QBuffer, QIODevice, QObject, QTimer, Signal, Slot
 
 from engine.contracts.workflow import Workflow
-from studio_app import looking
+from engine.memory.words import time
+from studio_app import looking, planning
 from studio_app.application import Application
 from studio_app.documents.graph_document import GraphDocument, Wire
 from studio_app.documents.seeds import advance
@@ -96,7 +97,11 @@ class Running(QObject):
     @Slot()
     def _plan(self) -> None:
         workflow = self._document.workflow if self._document is not None else None
-        if workflow is None or workflow is self._asked or not workflow.nodes:
+        if workflow is None or not workflow.nodes:
+            self._asked = None
+            self._known(([], ""))
+            return
+        if workflow is self._asked:
             return
         self._asked = workflow
         self._background.run(lambda: looking.plans(self._app, workflow), self._known, self._failed)
@@ -114,12 +119,14 @@ class Running(QObject):
         if not self.plans:
             return "", self.sentence, True
         whole = "\n".join(looking.plan_words(each) for each in self.plans.values())
-        if any(each.plan is None and not each.unknown for each in self.plans.values()):
+        heaviest = planning.heaviest(list(self.plans.values()))
+        assert heaviest is not None
+        if heaviest.refused:
             return "Does not fit", whole, False
         seconds = sum(each.plan.seconds for each in self.plans.values() if each.plan is not None)
         if not seconds:
             return "", whole, True
-        return f"Fits, about {seconds:.0f} s" if seconds >= 1 else "Fits, about a second", whole, True
+        return f"Fits: {planning.share_words(heaviest)}, about {time(seconds)}", whole, True
 
     def close_down(self) -> None:
         self._timer.stop()
