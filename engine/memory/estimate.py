@@ -24,7 +24,6 @@ from engine.memory.video import PARTS
 
 VAE_TILES = (1024, 768, 512, 256, 128)
 TEXT_TOKENS = 512
-VIDEO_DECODE = 8  # frames that diffusers' pipeline decodes at once (its own default is all; the studio asks for these)
 # Latents of the whole picture that a run in windows keeps on the card: its own, the noise, what the last steps said.
 LATENTS = 6
 _ALONE = threading.Lock()  # a walk takes over the blocks of a network that all estimates share
@@ -51,7 +50,7 @@ def _estimated(model: Blueprint, request: Request) -> ModelFootprint:
         request, width=width, height=height, guidance=together, steps=0, adapters=0, window=0, overlap=0
     )  # fmt: skip
     parts.append(_in_windows(model, request, _denoiser(model, shapes)))
-    parts.append(_vae(model, request.width, request.height, min(request.frames, VIDEO_DECODE), request.kernel))
+    parts.append(_vae(model, request.width, request.height, request.frames, request.kernel))
     # The decoder is convolutional: what it needs is proportional to the area.
     area = parts[-1].peak / (request.width * request.height)
     tiles = {edge: round(area * edge * edge) for edge in VAE_TILES if edge < max(request.width, request.height)}
