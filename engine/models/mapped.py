@@ -102,4 +102,4 @@ def _mincore() -> Callable[[int, int, ctypes.Array[ctypes.c_char]], int] | None:
     found = getattr(ctypes.CDLL(None), "mincore", None)
     if found is not None:
         found.argtypes, found.restype = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p), ctypes.c_int
-    return found  # type: ignore[no-any-return]
+    return found

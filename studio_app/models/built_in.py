@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from engine.contracts.errors import TesseraError
 from engine.contracts.references import STARTER_CONTROLNET, STARTER_NAME
@@ -30,8 +31,10 @@ def built_in(starter: Path) -> list[BuiltIn]:
     base = _identified(starter)
     if base is None:
         return found
-    draws = str(_card(starter).get("notice", "")).partition(";")[0].removeprefix("Tessera's small starter model draws ")
-    more = {"draws": draws, "for example": "; ".join(map(str, list(_card(starter).get("suggestions", ()))[:4]))}
+    card = _card(starter)
+    draws = str(card.get("notice", "")).partition(";")[0].removeprefix("Tessera's small starter model draws ")
+    tried = card.get("suggestions")
+    more = {"draws": draws, "for example": "; ".join(map(str, tried[:4])) if isinstance(tried, list) else ""}
     found.append(_named(starter, base, STARTER_NAME, more))
     for weights in sorted(starter.parent.glob(f"{STARTER_NAME}_controlnet/*.safetensors")):
         about = _identified(weights)
@@ -58,7 +61,7 @@ def _identified(path: Path) -> ModelFile | None:
         return None
 
 
-def _card(folder: Path) -> dict[str, object]:
+def _card(folder: Path) -> dict[str, Any]:
     try:
         return read_card(folder)
     except TesseraError:

@@ -227,12 +227,14 @@ class Stage:
         self.app.commands.run("view.models")
         page, folder = self.window.page, self.app.paths.models
         assert isinstance(page, ModelsWorkspace)
+        self.wait(lambda: page.cards.rowCount() == 3)
+        page.choose(self.app.paths.starter_model)
         self.pause(300)
         self.keep("models_empty")
         folder.mkdir(parents=True, exist_ok=True)
         models_room.fill(folder)
         page.look_again()
-        self.wait(lambda: page.cards.rowCount() == 9)
+        self.wait(lambda: page.cards.rowCount() == 12)
         library, name = self.app.model_library, "ink wash landscapes"
         page_of_it = "https://civitai.com/models/3/ink"
         library.note(library.find(name), Note(("landscape", "ink"), "Good at 0.7, with few words.", True, page_of_it))
