@@ -133,6 +133,15 @@ class Outcome:
     numerics: Mapping[str, object]
 
 
+@dataclass(frozen=True)
+class Point:
+    """Where it fails: those allocations on the card, all above a size, or those in main memory beside it."""
+
+    failing: tuple[int, ...] = ()
+    above: int = 1 << 40
+    beside: tuple[int, ...] = ()
+
+
 class Trial:
     """A scene with its session, card and the picture that it makes when nothing fails."""
 
@@ -148,11 +157,12 @@ class Trial:
         first = self.run()
         assert first.picture is not None
         self.picture, self.sizes, self.peak = first.picture, tuple(self.card.sizes), self.card.peak
+        self.beside = self.card.beside_allocations
         del first
         assert self.end() == 0, "bytes are left without any failure"
 
-    def run(self, failing: tuple[int, ...] = (), above: int = 1 << 40, *, watched: bool = True) -> Outcome:
-        """One job; its failures are those of the card."""
+    def run(self, point: Point | None = None, *, watched: bool = True) -> Outcome:
+        """One job, with the failures of a point."""
         scene, session = self.scene, self.room.session
         if scene.plan in RUNGS and session.memory is not None:
             residency: Residency = scene.plan
@@ -161,7 +171,7 @@ class Trial:
             session.memory.hold_to(
                 Plan(RUNGS[residency], residency, scene.bits, pinned, 0, False, phases, 0, 0.0, False)
             )
-        self.card.again(failing, above)
+        self.card.again(*((point.failing, point.above, point.beside) if point is not None else ()))
         events: list[JobEvent] = []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -196,24 +206,19 @@ class Trial:
         return self.card.settled()
 
 
-@dataclass(frozen=True)
-class Point:
-    """Where it fails: those allocations, or all above a size."""
-
-    failing: tuple[int, ...]
-    above: int = 1 << 40
-
-
 def points(trial: Trial, count: int, seed: int) -> Iterator[Point]:
     """Failures over the whole length of a run, so that late phases get theirs: one, two in a row, three anywhere, or
-    every allocation above a size."""
+    every allocation above a size; or one, or two, in main memory, where blocks are gathered and weights quantised."""
     drawn = random.Random(seed)
     total = len(trial.sizes)
     for place in range(count):
         at = int((place + drawn.random()) / count * total)
-        kind = drawn.choice(("one", "one", "two", "three", "above"))
+        kind = drawn.choice(("one", "one", "two", "three", "above", *["beside"] * bool(trial.beside)))
         if kind == "above":
             yield Point((), drawn.choice(trial.sizes) - 1)
+        elif kind == "beside":
+            where = at * trial.beside // total
+            yield Point(beside=(where, where + drawn.randrange(2)))
         elif kind == "three":
             yield Point((at, *drawn.sample(range(total), 2)))
         else:
@@ -223,7 +228,7 @@ def points(trial: Trial, count: int, seed: int) -> Iterator[Point]:
 def tried(trial: Trial, point: Point) -> str:
     """What became of a point: "equal", "to rounding" or "refused". Raises AssertionError for anything else."""
     where = f"{trial.scene.name}: {point}"
-    done = trial.run(point.failing, point.above)
+    done = trial.run(point)
     told = f"{where} {done.said} {done.numerics}"
     for line in done.said:
         assert line.count(".") == 1, told

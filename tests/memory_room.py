@@ -55,12 +55,14 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
 
 class SimulatedCard(Card):
     """`limit` bytes; `failing` are the allocations (counted from 0) that fail whatever room there is, and `above` the
-    bytes from which one fails however often it is tried."""
+    bytes from which one fails however often it is tried. `failing_beside` are those in main memory that fail."""
 
     def __init__(self, limit: int = 1 << 40, failing: Collection[int] = (), above: int = 1 << 40) -> None:
         super().__init__("cpu", limit)
         self.limit, self.failing, self.above = limit, frozenset(failing), above
         self.sizes: list[int] = []
+        self.failing_beside: frozenset[int] = frozenset()
+        self.beside_allocations = 0
         self.now = self.peak = self.allocations = 0
         self._highest = 0
         self._alive: set[int] = set()
@@ -68,7 +70,12 @@ class SimulatedCard(Card):
 
     def count(self, tensor: torch.Tensor) -> None:
         """Raises torch.OutOfMemoryError when a new storage has no room."""
-        if self._beside or tensor.device.type != "cpu":
+        if tensor.device.type != "cpu":
+            return
+        if self._beside:
+            number, self.beside_allocations = self.beside_allocations, self.beside_allocations + 1
+            if number in self.failing_beside:
+                raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
             return
         storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
@@ -94,10 +101,10 @@ class SimulatedCard(Card):
     def highest(self) -> int:
         return self._highest
 
-    def again(self, failing: Collection[int] = (), above: int = 1 << 40) -> None:
+    def again(self, failing: Collection[int] = (), above: int = 1 << 40, beside: Collection[int] = ()) -> None:
         """Count from 0 anew, with other failures. What is alive stays counted."""
-        self.failing, self.above = frozenset(failing), above
-        self.allocations, self.peak, self.sizes = 0, self.now, []
+        self.failing, self.above, self.failing_beside = frozenset(failing), above, frozenset(beside)
+        self.allocations, self.beside_allocations, self.peak, self.sizes = 0, 0, self.now, []
 
     def beside(self) -> AbstractContextManager[object]:
         return self._aside()

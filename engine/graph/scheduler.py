@@ -54,6 +54,7 @@ class Scheduler:
         self._demanded: list[Step] = []
         self._hits: list[tuple[Step, Kept]] | None = []
         self._count = 0
+        self._anew = share.spec.anew
         self._beside = Beside()
 
     # ---- the loop
@@ -166,7 +167,7 @@ class Scheduler:
         kind = step.kind
         if not (kind.cacheable or step.pinned):
             return None
-        if self.share.spec.anew and not step.pinned and step.digest not in self.outcomes.made:
+        if self._anew and not step.pinned and step.digest not in self.outcomes.made:
             return None
         kept = self.cache.get(step.digest)
         if kept is None and (kind.schema.effects.dear or step.pinned):
@@ -250,7 +251,7 @@ class Scheduler:
                 raise
         # Outside the except block: the exception held the tensors.
         memory.make_bare()
-        context.log("Memory ran out; it is done again with nothing else on the card.", "warning")
+        context.log("Memory ran out; this is done again with nothing else on the card.", "warning")
         try:
             return run(context, **call)
         except (RuntimeError, MemoryError) as error:

@@ -92,18 +92,19 @@ def _carried_through(
                 raise
         # Outside the except block: the exception held the tensors of the step.
         done = kept[-1].index if kept else 0
+        on = f"the run goes on after step {done}" if done else "the run begins again"
         memory.make_bare()
         if freed < done:
             freed = done
-            reports.log(f"Memory ran out; the run goes on after step {done} with nothing else on the card.")
+            reports.log(f"Memory ran out; {on} with nothing else on the card.")
         elif count > 1:
-            reports.log(f"Memory ran out; the run goes on after step {done}, one picture after the other.")
+            reports.log(f"Memory ran out; {on}, one picture after the other.")
             return _one_by_one(memory, family, latent, plan, kept[-1] if kept else None, reports)
         elif not plan.apart:
             plan = replace(plan, apart=True)
             if memory.on_apart is not None:
                 memory.on_apart()
-            reports.log(f"Memory ran out; the run goes on after step {done}, one side of the guidance after the other.")
+            reports.log(f"Memory ran out; {on}, one side of the guidance after the other.")
         else:
             raise refused(memory)
 

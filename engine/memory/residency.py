@@ -8,14 +8,12 @@ memory is made again with less on the card: its result is the same, since a netw
 
 from __future__ import annotations
 
-import inspect
 import logging
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -26,6 +24,7 @@ from engine.memory.footprint import GIB
 from engine.memory.measure import streamed_blocks
 from engine.memory.planner import SHARE, Plan
 from engine.memory.recovery import is_out_of_memory
+from engine.memory.remembered import own_memories
 from engine.memory.slots import Resident, Slot, leave, restore, slots_of, unlift
 from engine.memory.streaming import BlockStream
 
@@ -67,7 +66,7 @@ class Treatment:
 
 
 _SAID = {
-    "whole": "nothing else is kept beside it",
+    "whole": "nothing else is kept beside it now",
     "blocks": "its blocks are now brought as they are needed",
     "leaves": "its layers are now brought one by one",
 }
@@ -76,15 +75,17 @@ _SAID = {
 class Part:
     """A loaded network under the residency's care."""
 
-    def __init__(self, module: torch.nn.Module, role: Role, title: str, card: Card) -> None:
-        self.role, self.title, self._card = role, title, card
+    def __init__(
+        self, module: torch.nn.Module, role: Role, title: str, card: Card, tell: Callable[[str], object]
+    ) -> None:  # fmt: skip
+        self.role, self.title, self._card, self._tell = role, title, card, tell
         self._module = weakref.ref(module)
         self.treatment = Treatment()
         self._resident: Resident | None = None
         self._stream: BlockStream | None = None
         self._depth = 0
         self.blocks = sum(1 for _ in streamed_blocks(module))
-        self._memories = _own_memories(module)
+        self._memories = own_memories(module)
 
     @property
     def module(self) -> torch.nn.Module | None:
@@ -170,7 +171,8 @@ class Part:
         apart = frozenset(id(block) for block in streamed)
         slots: list[list[Slot]] = [slots_of(block, way.bits) for block in streamed]
         self._resident = Resident(self._card, slots_of(module, way.bits, apart), way.bits)
-        self._stream = BlockStream(self._card, streamed, slots, way.bits, from_disk=way.disk) if streamed else None
+        if streamed:
+            self._stream = BlockStream(self._card, streamed, slots, way.bits, from_disk=way.disk, tell=self._tell)
 
 
 class Residency:
@@ -221,7 +223,7 @@ class Residency:
             "text" if part.startswith("text_encoder") else "denoiser" if part in ("unet", "transformer")
             else "vae" if part == "vae" else "other"
         )  # fmt: skip
-        held = Part(module, role, title or part, self.card)
+        held = Part(module, role, title or part, self.card, lambda text: self.tell(text))
         if self._plan is not None:
             self._treat(held, self._plan)
         key = id(module)
@@ -357,50 +359,6 @@ class Residency:
             return None
         part.treat(smaller)
         return _SAID[smaller.kind]
-
-
-class _Remembered:
-    """A method whose class keeps its answers for every layer there is, and so the layers (diffusers' rotary positions
-    of Qwen-Image): this keeps those of one layer, as long as it lives and until they are to leave the card."""
-
-    def __init__(self, layer: torch.nn.Module, name: str) -> None:
-        self._layer, self._name = weakref.ref(layer), name
-        self._bare = inspect.unwrap(getattr(type(layer), name))
-        self._known: dict[tuple[Any, ...], Any] = {}
-
-    def __call__(self, *args: Any) -> Any:
-        if args not in self._known:
-            self._known[args] = self._bare(self._layer(), *args)
-        return self._known[args]
-
-    def forget(self) -> None:
-        self._known.clear()
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return _Remembered(memo[id(self._layer())], self._name)
-
-
-def _own_memories(module: torch.nn.Module) -> list[_Remembered]:
-    """Put one in the place of each such method of a network's layers."""
-    made = []
-    for layer in module.modules():
-        kind: Any = type(layer)
-        for name in _remembering(kind):
-            own = _Remembered(layer, name)
-            setattr(layer, name, own)
-            made.append(own)
-    return made
-
-
-@cache
-def _remembering(kind: Any) -> tuple[str, ...]:
-    """The methods of a class whose answers functools keeps."""
-    found = []
-    for name, method in vars(kind).items():
-        cells = [cell.cell_contents for cell in getattr(method, "__closure__", None) or ()]
-        if any(hasattr(item, "cache_clear") for item in (method, *cells)):
-            found.append(name)
-    return tuple(found)
 
 
 class _Guarded:

@@ -7,7 +7,9 @@ Nothing is copied back: the masters never left. What comes after a block is lear
 
 from __future__ import annotations
 
+import logging
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +18,10 @@ import torch
 from engine.graph import interruption
 from engine.memory.device import Card
 from engine.memory.quantise import Quantised, quantise
+from engine.memory.recovery import is_out_of_memory
 from engine.memory.slots import Slot, leave, restore
+
+log = logging.getLogger(__name__)
 
 ALIGN = 256
 
@@ -127,13 +132,13 @@ class _Line:
 
 class BlockStream:
     """Streams `blocks`. With `from_disk` nothing is kept in main memory but what is on its way: masters that are views
-    of a mapped file are read from it each time."""
+    of a mapped file are read from it each time. The same is done, and told of, where main memory runs out."""
 
     def __init__(
         self, card: Card, modules: list[torch.nn.Module], slots: list[list[Slot]], bits: int = 16, *,
-        from_disk: bool = False,
+        from_disk: bool = False, tell: Callable[[str], object] = log.info,
     ) -> None:  # fmt: skip
-        self._card, self._from_disk = card, from_disk
+        self._card, self._from_disk, self._tell = card, from_disk, tell
         self._blocks = [_Block(mine, bits) for mine in slots]
         for block in self._blocks:
             block.lay()
@@ -229,20 +234,34 @@ class BlockStream:
     def _source(self, block: _Block, line: _Line) -> torch.Tensor:
         """The block in main memory, as its slots have it now."""
         with self._card.beside():
-            if self._from_disk:
-                if line.staging is None:
-                    line.staging = self._card.host(self._largest)
-                elif line.arrived is not None:
-                    line.arrived.synchronize()
-                block.pack(line.staging, [])
-                return line.staging
-            if block.packed is None:
-                block.packed, block.masters = self._card.host(block.size), []
-            elif any(slot.tensor is not known for slot, known in zip(block.slots, block.masters, strict=True)):
-                self._card.settle()  # it may still be read
-            known, block.masters = block.masters, []  # half-written, should this be left half-way
-            block.masters = block.pack(block.packed, known)
-            return block.packed
+            if not self._from_disk:
+                try:
+                    return self._gathered(block)
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                # Main memory has no room for all blocks a second time: each comes from where its masters are.
+                self._card.settle()
+                self._from_disk = True
+                for each in self._blocks:
+                    each.packed, each.masters = None, []
+                self._tell("Main memory ran out; the blocks of the model are gathered anew each time they are needed.")
+            if line.staging is None:
+                line.staging = self._card.host(self._largest)
+            elif line.arrived is not None:
+                line.arrived.synchronize()
+            block.pack(line.staging, [])
+            return line.staging
+
+    def _gathered(self, block: _Block) -> torch.Tensor:
+        """A block in the buffer that is kept for it."""
+        if block.packed is None:
+            block.packed, block.masters = self._card.host(block.size), []
+        elif any(slot.tensor is not known for slot, known in zip(block.slots, block.masters, strict=True)):
+            self._card.settle()  # it may still be read
+        known, block.masters = block.masters, []  # half-written, should this be left half-way
+        block.masters = block.pack(block.packed, known)
+        return block.packed
 
     def _make_lines(self) -> None:
         if not self._lines:

@@ -350,7 +350,9 @@ class Session:
             keep = None
         dtype = self.dtype_for(source.family)
         key = (*source.key(part), str(dtype), str(keep))
-        return self._load(key, lambda: source.load(part, self._beside, dtype, keep), part, f"{part} of {source.title}")
+        return self._load(
+            key, lambda: source.load(part, self._beside, dtype, keep), part, f"{_said(part)} of {source.title}"
+        )
 
     def _load(self, key: Key, load: Callable[[], Any], part: str = "", title: str = "") -> Any:
         known = self.shelf.get(key)
@@ -425,6 +427,12 @@ def _request(family: Any, latent: LatentValue, plan: SamplePlan) -> Request:
         prompts=sum(patch.kind == "ip_adapter" for patch in plan.patches),
         window=window, overlap=family.overlap if window else OVERLAP,
     )  # fmt: skip
+
+
+def _said(part: str) -> str:
+    """A part's name for a person."""
+    words = {"unet": "denoiser", "transformer": "denoiser", "vae": "autoencoder"}
+    return "text encoder" if part.startswith("text_encoder") else words.get(part, part)
 
 
 def _kept(patches: Sequence[Patch]) -> torch.dtype | None:

@@ -86,7 +86,7 @@ def test_a_card_too_small_refuses_in_one_sentence(trial: Trial) -> None:
     trial.card.limit = 1 << 40
     assert done.picture is None
     assert done.fix == "Make the picture smaller, or fewer at once"
-    assert done.said[-1] == "Memory ran out; it is done again with nothing else on the card."
+    assert done.said[-1] == "Memory ran out; this is done again with nothing else on the card."
     assert trial.end() == 0
 
 

@@ -55,6 +55,20 @@ def test_each_block_is_copied_once_a_pass(from_disk: bool) -> None:
     assert stream.host_bytes == (0 if from_disk else 3 * ONE)
 
 
+def test_without_room_in_main_memory_blocks_are_gathered_each_time() -> None:
+    net, card = Stack((0, 1, 2)), SimulatedCard()
+    told: list[str] = []
+    expected = net(X)
+    blocks = list(net.blocks)
+    stream = BlockStream(card, blocks, [slots_of(block) for block in blocks], tell=told.append)
+    card.again(beside=(1,))  # the second block's buffer
+    with card.watching():
+        torch.testing.assert_close(net(X), expected, rtol=0, atol=0)
+        torch.testing.assert_close(net(X), expected, rtol=0, atol=0)
+    assert stream.host_bytes == 0
+    assert told == ["Main memory ran out; the blocks of the model are gathered anew each time they are needed."]
+
+
 def test_nothing_of_it_stays_when_it_is_removed() -> None:
     net, card = Stack(), SimulatedCard()
     masters = {name: id(tensor) for name, tensor in net.named_parameters()}
