@@ -30,7 +30,11 @@ class Outcomes:
         self.blocked: list[str] = []
         self.failures: list[NodeFailed] = []
         self.traces: dict[str, Trace] = {}
-        self.made: set[bytes] = share.made  # signatures of what this job made itself
+        self.made: set[bytes] = share.made  # signatures of what this job made itself, where nothing else may be used
+        # How a step ran is known before its event is heard: whoever hears it may look at what the step gave. The order
+        # and the bound of the history are seen to at the end (`ValueCache.remember`).
+        self._history = cache.history
+        self._anew = share.spec.anew
         self.stopping = False
         self._share, self._events, self._cache = share, share.events, cache
         self._on_ready, self._keep_going = on_ready, keep_going
@@ -45,7 +49,7 @@ class Outcomes:
             return
         self.cached.append(step.id)
         step.numerics = kept.numerics
-        self._trace(step)
+        self.traces[step.id] = self._history[step.id] = (step.kind.header, step.digest, step.parts)
         self._events.emit("node_cached", step.id)
         self._settle(step, kept.outputs, kept.many)
 
@@ -65,19 +69,12 @@ class Outcomes:
             self._cache.put(step.digest, kept)
             if kind.schema.effects.dear and self._cache.disk is not None:
                 self._cache.disk.put(step.digest, kept)
-        self.made.add(step.digest)
+        if self._anew:
+            self.made.add(step.digest)
         self.succeeded.append(step.id)
-        self._trace(step)
+        self.traces[step.id] = self._history[step.id] = (kind.header, step.digest, step.parts)
         self._events.emit("node_finished", step.id, {"seconds": round(seconds, 4)})
         self._settle(step, outputs, many)
-
-    def _trace(self, step: Step) -> None:
-        """How the step ran, known before its event is heard: whoever hears it may look at what the step gave."""
-        trace = (step.kind.header, step.digest, step.parts)
-        if self._events.on_event is None:
-            self.traces[step.id] = trace  # nobody hears: all at once at the end is cheaper
-        else:
-            self._cache.remember({step.id: trace})
 
     def _settle(self, step: Step, outputs: tuple[Any, ...], many: tuple[bool, ...] | None) -> None:
         """The step has its value: whoever waited for it may go on; what only it needed is let go."""
