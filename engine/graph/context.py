@@ -45,7 +45,7 @@ class JobShare:
         self.on_preview, self.on_artifact = on_preview, on_artifact
         self.artifacts: list[tuple[str, Artifact]] = []
         self.artifact_counts: dict[str, int] = {}
-        self.made: set[bytes] = set()  # signatures of what the job itself made, over all its runs
+        self.made: set[bytes] = set()  # signatures of what a job made anew itself made, over all its runs
 
     @property
     def memory(self) -> Any:
