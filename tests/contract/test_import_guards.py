@@ -32,7 +32,13 @@ TORCH_FREE = (
     "engine.media",
     "engine.models.fingerprint",
     "engine.families.defaults",
+    "engine.memory.estimates",
+    "engine.memory.measured",
+    "engine.memory.planner",
+    "engine.memory.words",
+    "engine.memory.workload",
     "engine.sampling.names",
+    "studio_app.planning",
 )
 
 
