@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from engine.contracts.job_spec import JobSpec
@@ -21,7 +22,7 @@ from engine.memory.device import Card
 from engine.memory.footprint import GIB, Footprint, ModelFootprint
 from engine.memory.machine import PRESETS, Machine
 from engine.memory.measured import MOST, Measurements, Pace, Run, corrected
-from engine.memory.planner import choose, steps_of, working
+from engine.memory.planner import Phase, Plan, choose, steps_of, working
 from engine.memory.request import Request
 from engine.memory.residency import Residency
 from engine.memory.words import time as in_words
@@ -320,3 +321,21 @@ def test_a_real_run_on_a_simulated_card_is_measured(tmp_path: Path) -> None:
     with again.watching():
         made.run(steps=2, batch=3)
     assert made.session.memory.seen["denoiser", 0, 0] > 2 * before
+
+
+def test_a_text_encoder_planned_by_blocks_is_kept_so_and_reads_the_same(tmp_path: Path) -> None:
+    """Its phase is planned with less of the card than its weights: it streams before it could fail."""
+    folder = room.family_module("sd15").tiny(tmp_path / "sd15")
+    made = Room(folder, "sd15", SimulatedCard())
+    memory = made.session.memory
+    assert memory is not None
+    whole = made.run(steps=1)
+    (text,) = (part for part in memory.parts if part.role == "text")
+    phases = (Phase("text", text.weights // 2, 0.0), Phase("denoise", 0, 0.0))
+    plan = Plan(0, "all", 16, 0, 0, False, phases, 0, 0.0, False)
+    memory.hold_to(replace(plan, phases=(Phase("text", 2 * text.weights, 0.0), phases[1])))
+    assert text.treatment.kind == "whole"
+    memory.hold_to(plan)
+    assert text.treatment.kind == "blocks"
+    np.testing.assert_array_equal(made.run(steps=1), whole)
+    assert not made.logs
