@@ -150,9 +150,12 @@ class _BoundWindows:
         clean = to_clean(output, latent, sigma, prediction)
         afar = (guide.latent.shape[-2], guide.latent.shape[-1])
         wanted = guide.latent.to(clean)
-        lacking = F.interpolate(
-            wanted - F.adaptive_avg_pool2d(clean, afar), size=clean.shape[-2:], mode="bicubic", align_corners=False
-        )
+        lacking = wanted - F.adaptive_avg_pool2d(clean, afar)
+        if min(afar) >= 4 and afar != clean.shape[-2:]:
+            # The outermost cells of a latent say also that the picture ends there. Here they stand for a broad strip,
+            # which would turn dark: it follows the cells beside them.
+            lacking = F.pad(lacking[..., 1:-1, 1:-1], (1, 1, 1, 1), mode="replicate")
+        lacking = F.interpolate(lacking, size=clean.shape[-2:], mode="bicubic", align_corners=False)
         return from_clean(clean + pull * lacking, latent, sigma, prediction)
 
     def _of(self, place: Place) -> BindRequest:

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from engine.contracts.errors import BadInput
 from engine.contracts.job_spec import JobSpec, Sweep
 from engine.contracts.references import BlobRef, ModelRef
 from engine.contracts.workflow import Link
+from engine.families.protocol import BindRequest
 from engine.graph.bindings import runs_of, spec_of_run
 from engine.graph.cache import ValueCache
 from engine.graph.execute import execute
@@ -30,9 +32,11 @@ from engine.recipes.margins import Margins
 from engine.recipes.recommended import Recommended
 from engine.recipes.request import ImageRequest
 from engine.sampling.session import Session
+from engine.sampling.windows import Guide, WindowedFamily, Windows
 from studio_app.documents.create_session import CreateSession, ModelFacts, work_of
 from studio_app.store.blobs import Blobs
 from tests.contract.test_templates import Models
+from tests.unit.sampling_room import Recorder, handles
 
 STARTER = Recommended(
     width=128, height=128, steps=25, cfg=2.0, sampler="ddim", scheduler="simple",
@@ -324,3 +328,30 @@ def test_a_plan_finds_both_passes_with_their_sizes_and_windows() -> None:
     assert runs(tiled, SD15) == {"sampler": (512, 512, 0, 25), "second": (2048, 2048, 512, 10)}
     as_is = replace(CIRCLE, init=PICTURE, width=640, height=480, enlarge=Enlarge(factor=2, as_is=True))
     assert runs(as_is, SD15) == {"second": (1280, 960, 512, 10)}
+
+
+def test_what_a_small_latent_says_of_its_border_does_not_spread_into_the_large_one() -> None:
+    """The outermost cells of a latent also say that the picture ends there; enlarged they would be a dark strip."""
+    ctx: Any = Recorder()
+    model, _, positive, negative = handles(ctx)
+    family = ctx.session.denoiser(model)
+
+    class Still:
+        """Foresees nothing but what is there."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(family, name)
+
+        def bind(self, request: BindRequest) -> Any:
+            return type("Bound", (), {"predict": lambda self, x, timestep, fraction: torch.zeros_like(x)})()
+
+    def pulled(guide: torch.Tensor) -> torch.Tensor:
+        windowed = WindowedFamily(Still(), Windows(16, 8, guide=Guide(guide, 1.0)), lambda: None)
+        bound = windowed.bind(BindRequest(positive, negative, 1.0, (1, 4, 32, 32)))
+        return bound.predict(torch.zeros(1, 4, 32, 32), torch.tensor(500.0), 0.5).abs().mean((0, 1))
+
+    border, inside = torch.zeros(1, 4, 8, 8), torch.zeros(1, 4, 8, 8)
+    border[..., -1, :], inside[..., -2, :] = 5.0, 5.0
+    assert float(pulled(border).max()) == 0.0
+    strip = pulled(inside).mean(1)
+    assert float(strip[-4:].mean()) > 0.8 * float(strip[-8:-4].mean()) > 0  # it follows the cells beside it
