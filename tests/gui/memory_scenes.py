@@ -8,6 +8,7 @@ pictures are the real ones.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -60,14 +61,21 @@ def memory_scenes(stage: Stage) -> None:
     _fit(stage)
     _graph(stage)
     stage.app.commands.run("view.create")
+    _place(stage).unlink()
+    stage.app.models.refresh()
+    stage.window.load_models()
+
+
+def _place(stage: Stage) -> Path:
+    """Where the imitated checkpoint lies."""
+    return stage.app.paths.models / "checkpoints" / f"{MODEL}.safetensors"
 
 
 def large_model(stage: Stage) -> ModelRef:
     """A checkpoint of SDXL's shapes, with a long name and nothing in it, among the models."""
-    folder = stage.app.paths.models / "checkpoints"
-    folder.mkdir(parents=True, exist_ok=True)
-    shapes = headers.checkpoint(headers.ldm_unet(2048, xl=True), headers.XL_TEXT)
-    headers.write_safetensors(folder / f"{MODEL}.safetensors", shapes)
+    path = _place(stage)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    headers.write_safetensors(path, headers.checkpoint(headers.ldm_unet(2048, xl=True), headers.XL_TEXT))
     found = stage.app.models.entry(ModelRef(kind="checkpoint", name=MODEL)).ref
     stage.window.load_models()
     stage.page.form.refresh_models()
