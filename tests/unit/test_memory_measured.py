@@ -333,9 +333,10 @@ def test_a_text_encoder_planned_by_blocks_is_kept_so_and_reads_the_same(tmp_path
     (text,) = (part for part in memory.parts if part.role == "text")
     phases = (Phase("text", text.weights // 2, 0.0), Phase("denoise", 0, 0.0))
     plan = Plan(0, "all", 16, 0, 0, False, phases, 0, 0.0, False)
-    memory.hold_to(replace(plan, phases=(Phase("text", 2 * text.weights, 0.0), phases[1])))
-    assert text.treatment.kind == "whole"
-    memory.hold_to(plan)
-    assert text.treatment.kind == "blocks"
+    kinds = []
+    for each in (replace(plan, phases=(Phase("text", 2 * text.weights, 0.0), phases[1])), plan):
+        memory.hold_to(each)
+        kinds.append(text.treatment.kind)
+    assert kinds == ["whole", "blocks"]
     np.testing.assert_array_equal(made.run(steps=1), whole)
     assert not made.logs
