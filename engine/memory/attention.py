@@ -7,6 +7,7 @@ precision, heads of a size they know), and leave the others to it. Torch-free at
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
 import weakref
@@ -162,7 +163,7 @@ def _standing_in(name: str) -> Iterator[None]:
                 )
         return own(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
 
-    F.scaled_dot_product_attention = attend  # type: ignore[assignment]
+    F.scaled_dot_product_attention = attend
     try:
         yield
     finally:
@@ -170,21 +171,18 @@ def _standing_in(name: str) -> Iterator[None]:
 
 
 def _flash(query: Any, key: Any, value: Any, causal: bool, scale: float | None) -> Any:
-    from flash_attn import flash_attn_func
-
+    package = importlib.import_module("flash_attn")
     turned = (item.transpose(1, 2) for item in (query, key, value))
-    return flash_attn_func(*turned, softmax_scale=scale, causal=causal).transpose(1, 2)
+    return package.flash_attn_func(*turned, softmax_scale=scale, causal=causal).transpose(1, 2)
 
 
 def _sage(query: Any, key: Any, value: Any, causal: bool, scale: float | None) -> Any:
-    from sageattention import sageattn
-
-    return sageattn(query, key, value, tensor_layout="HND", is_causal=causal, sm_scale=scale)
+    package = importlib.import_module("sageattention")
+    return package.sageattn(query, key, value, tensor_layout="HND", is_causal=causal, sm_scale=scale)
 
 
 def _xformers(query: Any, key: Any, value: Any, causal: bool, scale: float | None) -> Any:
-    from xformers import ops
-
+    ops = importlib.import_module("xformers.ops")
     turned = (item.transpose(1, 2) for item in (query, key, value))
     bias = ops.LowerTriangularMask() if causal else None
     return ops.memory_efficient_attention(*turned, attn_bias=bias, scale=scale).transpose(1, 2)

@@ -39,8 +39,8 @@ class TextCache:
         self.found = self.read = 0
 
     @property
-    def bytes(self) -> int:
-        """In main memory."""
+    def held(self) -> int:
+        """Bytes in main memory."""
         return self._values.used_bytes
 
     def get(self, key: bytes, encode: Callable[[], EncodedText]) -> EncodedText:

@@ -11,8 +11,8 @@ from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
 from engine.memory import attention
+from engine.memory.attention import KERNELS
 from studio_app.application import Application
-from studio_app.settings.table import KERNELS
 from ui import appearance
 from ui.dialogs.preferences import Preferences, SettingRow
 
@@ -27,7 +27,7 @@ def app(tmp_path: Path) -> Iterator[Application]:
 def test_kernels_that_are_not_installed_are_shown_as_such(
     app: Application, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention.importlib.util, "find_spec", lambda name: object() if name == "xformers" else None)
+    monkeypatch.setattr(attention, "is_installed", lambda name: name not in ("flash", "sage"))
     appearance.apply(app)
     parent = QWidget()
     qtbot.addWidget(parent)

@@ -67,7 +67,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, bool]]:
     own = F.scaled_dot_product_attention
 
     def spy(*args: Any, **kwargs: Any) -> Any:
-        found.append((torch.backends.cuda.flash_sdp_enabled(), torch.backends.cuda.mem_efficient_sdp_enabled()))
+        switches: Any = torch.backends.cuda
+        found.append((switches.flash_sdp_enabled(), switches.mem_efficient_sdp_enabled()))
         return own(*args, **kwargs)
 
     monkeypatch.setattr(F, "scaled_dot_product_attention", spy)
@@ -83,21 +84,22 @@ def test_a_kernel_that_is_asked_for_computes_every_familys_attention(
     exact = made.run(steps=1)
     assert (True, True) in calls  # PyTorch chooses
     network = network_of(made)
-    for name, switches in (("math", (False, False)), ("efficient", (False, True))):
+    for name, allowed in (("math", (False, False)), ("efficient", (False, True))):
         plain = vars(network).get("forward")
         assert arranged(network, "transformer", Speed(attention=name)) == (f"{name} attention",)  # type: ignore[arg-type]
         calls.clear()
         notes: dict[str, Any] = {}
         with noting(notes):
             picture = made.run(steps=1)
-        assert calls.count(switches) > 0
+        assert calls.count(allowed) > 0
         assert notes == {"attention": name}
         np.testing.assert_allclose(picture, exact, atol=1e-5)
         if plain is None:
             del network.forward
         else:
             network.forward = plain
-    assert torch.backends.cuda.flash_sdp_enabled()
+    switches: Any = torch.backends.cuda
+    assert switches.flash_sdp_enabled()
 
 
 @pytest.fixture
@@ -146,7 +148,7 @@ def test_a_package_takes_the_calls_it_can_and_leaves_the_others(sage: Any, caplo
 
 
 def test_what_is_not_there_is_not_used_and_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert installed() == ("auto", "native", "efficient", "math")
     assert set(lacking()) == {"flash", "xformers", "sage"}
     assert usable("flash", "cuda") == (
@@ -157,7 +159,7 @@ def test_what_is_not_there_is_not_used_and_said_in_a_sentence(monkeypatch: pytes
     assert usable("efficient", "cuda") == ("efficient", "")
     with pytest.raises(InvalidRequest, match="“FlashAttention” can't be used: it is not installed"):
         setting("engine.attention").check("flash")
-    monkeypatch.setattr(attention.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     assert setting("engine.attention").check("flash") == "flash"
     assert usable("sage", "cpu")[0] == "auto"
     assert usable("other", "cuda")[0] == "auto"
@@ -168,7 +170,7 @@ def test_what_is_not_there_is_not_used_and_said_in_a_sentence(monkeypatch: pytes
 
 
 def test_the_doctor_names_what_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention.importlib.util, "find_spec", lambda name: object() if name == "xformers" else None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if name == "xformers" else None)
     monkeypatch.setattr("studio_app.diagnostics.metadata.packages_distributions", lambda: {"xformers": ["xformers"]})
     monkeypatch.setattr("studio_app.diagnostics.metadata.version", lambda name: "0.0.33")
     app = Application(tmp_path)
@@ -194,7 +196,7 @@ def test_the_choices_are_the_kernels_and_the_lossy_one_says_so() -> None:
 
 
 def test_a_network_is_let_go_though_a_kernel_was_chosen_for_it() -> None:
-    network = torch.nn.Sequential(torch.nn.Linear(4, 4, bias=False)).requires_grad_(False)
+    network: Any = torch.nn.Sequential(torch.nn.Linear(4, 4, bias=False)).requires_grad_(False)
     assert attention.arrange(network, "math")
     twin = copy.deepcopy(network)
     network[0].weight.zero_()

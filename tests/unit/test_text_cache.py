@@ -53,7 +53,7 @@ def opened(folder: Path, family: str, kept: TextCache | None) -> tuple[Room, lis
         loaded.append(name)
         return part(source, name, keep)
 
-    made.session._part = watched  # type: ignore[method-assign]
+    made.session._part = watched  # type: ignore[method-assign, assignment]
     return made, loaded
 
 
@@ -130,13 +130,13 @@ def test_what_is_kept_has_a_budget_and_is_let_go_when_memory_is_freed(folder: An
     clip = made.handles()[1]
     for _ in range(2):
         encoded(made.session, clip, parse("a boat"))
-    assert (small.read, small.bytes) == (2, 0)  # nothing fits
+    assert (small.read, small.held) == (2, 0)  # nothing fits
     kept = texts(tmp_path)
     made.session.texts = kept
     one = encoded(made.session, clip, parse("a boat"))
-    assert kept.bytes > one.entries[0].embedding.nbytes
+    assert kept.held > one.entries[0].embedding.nbytes
     made.session.free()
-    assert kept.bytes == 0
+    assert kept.held == 0
     again = encoded(made.session, clip, parse("a boat"))  # from the disk
     assert (kept.read, kept.found) == (1, 1)
     assert torch.equal(again.entries[0].embedding, one.entries[0].embedding)
