@@ -20,10 +20,11 @@ from ui import appearance, messages, theme
 from ui.actions import Actions
 from ui.bridge.bridge import Bridge
 from ui.panels.filmstrip import Filmstrip
+from ui.panels.memory_meter import MemoryWatch
 from ui.panels.palette import CommandPalette
 from ui.panels.rail import Rail, RailEntry
 from ui.panels.run_memory import RunMemoryWatch
-from ui.panels.topbar import MemoryWatch, NoticeBar, TopBar
+from ui.panels.topbar import NoticeBar, TopBar
 from ui.widgets.basics import Line, Panel
 from ui.widgets.layouts import Column, Row
 from ui.widgets.toasts import ToastStack
