@@ -43,7 +43,7 @@ def machine_here(settings: Settings) -> Machine | None:
     the card it holds itself, and how fast the card is.
     """
     card = card_memory()
-    if card is None:
+    if card is None or settings.get("engine.device") not in ("auto", "cuda"):
         return None
     chosen, free = round(settings.get("engine.vram_gib") * GIB), max(card.total - card.used, 0)
     leave = round(settings.get("engine.leave_gib") * GIB)

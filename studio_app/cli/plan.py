@@ -98,7 +98,7 @@ def _machine(args: argparse.Namespace, app: Application) -> Machine:
         machine = replace(here, ram=read_size(args.ram)) if args.ram else here
     else:
         if not args.vram:
-            remark(f"There is no graphics card here, so this is for one of {REFERENCE} GB; another: --vram.")
+            remark(f"No graphics card is used here, so this is for one of {REFERENCE} GB; another: --vram.")
         machine = preset(_card(args.vram or str(REFERENCE)), read_size(args.ram) if args.ram else main_memory().total)
     return machine.leaving(read_size(args.leave)) if args.leave else machine
 

@@ -51,7 +51,7 @@ def plan(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.
 def test_without_a_card_the_16_gb_card_is_planned_for_and_that_is_said(plan: Call) -> None:
     said = plan("sd15", "--ram", "32GiB")
     assert said.code == 0
-    assert "no graphics card here, so this is for one of 16 GB" in said.err
+    assert "No graphics card is used here, so this is for one of 16 GB" in said.err
     assert said.out.startswith("For 16 GiB (RTX 4070 Ti Super speed), 32.0 GiB of main memory:\n")
     assert "of main memory, about " in said.out
     found = plan("sd15", "--ram", "32GiB", "--json").json

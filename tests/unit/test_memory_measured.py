@@ -274,14 +274,17 @@ def test_the_window_and_the_engine_plan_for_the_same_machine(tmp_path: Path, mon
     """What is free, not what there is; once the engine has planned in this process, with what it holds itself."""
     used = MemoryUse("A card", 6 * GIB, 16 * GIB, card=True)
     monkeypatch.setattr("studio_app.planning.card_memory", lambda: used)
-    settings = SimpleNamespace(get=lambda key: {"engine.vram_gib": 0.0, "engine.leave_gib": 1.0}[key])
+    held = {"engine.vram_gib": 0.0, "engine.leave_gib": 1.0, "engine.device": "auto"}
+    settings = SimpleNamespace(get=held.__getitem__)
     here = machine_here(cast(Settings, settings))
     assert here is not None
     assert (here.vram, here.name, here.flops) == (9 * GIB, "A card", PRESETS[16].flops)
-    settings.get = lambda key: {"engine.vram_gib": 4.0, "engine.leave_gib": 0.0}[key]
+    held |= {"engine.vram_gib": 4.0, "engine.leave_gib": 0.0}
     chosen = machine_here(cast(Settings, settings))
     assert chosen is not None
     assert chosen.vram == 4 * GIB
+    held["engine.device"] = "cpu"
+    assert machine_here(cast(Settings, settings)) is None
     planner = Planner(cast(ModelIndex, None), tmp_path / "estimates.json")
     asked_for = Request(guidance=False)
     before = planner.model(MODEL, asked_for, here)
