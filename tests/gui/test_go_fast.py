@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QPoint, Qt
+from PySide6.QtGui import QImage
 from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
 from tests.gui.create_room import click, create_workspace, press, until
+from ui.create.difference import Pair, words
 from ui.create.workspace import CreateWorkspace
 
 
@@ -52,7 +55,23 @@ def test_the_difference_is_one_click_away(page: CreateWorkspace, qtbot: QtBot) -
     view.set_line(0.9)
     assert view.grab().toImage() != shown
     dialog.close()
+    # Asked again, both are there already: nothing is made anew.
+    count = len(page.model_of_results.pictures)
+    page.comparisons.ask(made)
+    until(qtbot, lambda: page.comparisons.dialog is not dialog)
+    again = page.comparisons.dialog
+    assert again is not None
+    assert "dB PSNR" in again.words.text()
+    assert len(page.model_of_results.pictures) == count
+    assert not page.model_of_results.jobs
+    again.close()
     page.results.choose(exact.id)
     assert page.results.details.difference.isHidden()
     page.comparisons.ask(exact)
     assert page.results.message.label.text().startswith("Only a picture that was made with")
+
+
+def test_a_picture_that_was_kept_says_nothing_of_speed() -> None:
+    pair = Pair(QImage(), QImage(), 58.9, (4.0, 5.0))
+    assert words(pair).endswith("Going fast took 4.0 s, the exact picture 5.0 s.")
+    assert words(replace(pair, seconds=(0.02, 5.0))) == "The difference is hardly to be seen: 58.9 dB PSNR."

@@ -36,7 +36,7 @@ class WillItFit(PageDialog):
     """Everything is worked out beside the window. `plans` are those shown, by the card's size in GB."""
 
     def __init__(self, app: Application, bridge: Bridge, parent: QWidget) -> None:
-        super().__init__("Will it fit?", parent, 760, 760)
+        super().__init__("Will it fit?", parent, 760, 680)
         self._app = app
         self._planner = Planner(app.models, app.paths.cache / "estimates.json")
         self._background = Background(self)
