@@ -6,7 +6,6 @@ apart and the budget is not held against them: it is for copies, those that stre
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -74,27 +73,31 @@ class _Kept:
 
 
 class Shelf:
-    """Loaded things by key, whose copies are to take `budget` bytes at most."""
+    """Loaded things by key, whose copies take `budget` bytes at most. One thread changes it, others may count."""
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
-        self._kept: OrderedDict[Key, _Kept] = OrderedDict()
+        self._kept: dict[Key, _Kept] = {}  # the least recently used first
         self._used: set[Key] = set()
 
     @property
     def copies(self) -> int:
         """Bytes that the budget is for."""
-        return sum(kept.copies for kept in self._kept.values())
+        return sum(kept.copies for kept in self._all())
 
     @property
     def mapped(self) -> int:
         """Bytes that are views of files."""
-        return sum(kept.held.mapped for kept in self._kept.values())
+        return sum(kept.held.mapped for kept in self._all())
 
     @property
     def total(self) -> int:
         """Bytes of what was loaded, copies and views."""
-        return sum(kept.held.total for kept in self._kept.values())
+        return sum(kept.held.total for kept in self._all())
+
+    def _all(self) -> list[_Kept]:
+        """Everything kept now. Taken at once, since the window's thread asks how much there is."""
+        return list(self._kept.values())
 
     def begin(self) -> None:
         """A new use begins: what was asked for before may go from now on."""
@@ -106,7 +109,7 @@ class Shelf:
         kept = self._kept.get(key)
         if kept is None:
             return None
-        self._kept.move_to_end(key)
+        self._kept[key] = self._kept.pop(key)
         self._used.add(key)
         return kept.thing
 
