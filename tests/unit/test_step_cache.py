@@ -182,7 +182,7 @@ def test_a_run_taken_up_again_after_memory_ran_out_leaves_out_the_same_steps(
     with card.watching(), noting(notes):
         first = Room(where, "sd15", card)
         after: dict[float, int] = {}  # allocations until each step was done
-        first.progress = lambda done, total, text="": after.setdefault(done, card.allocations)  # type: ignore[method-assign]
+        first.progress = lambda done, total, text="": after.setdefault(done, card.allocations)  # type: ignore[method-assign, assignment]
         plain = first.run(**wanted)
     left = int(notes["step_cache"].split(", ")[1].split()[0])
     assert 1 <= left <= 4

@@ -16,7 +16,8 @@ from engine.contracts.references import ModelRef
 from engine.graph.cache import ValueCache
 from engine.graph.disk import DiskTier
 from engine.graph.values import Patch, TextEncoderHandle
-from engine.memory.text_cache import TextCache, Unknown, encoded, key_of
+from engine.memory.read_prompts import Unknown, encoded, key_of
+from engine.memory.text_cache import TextCache
 from engine.prompts.grammar import literal, parse
 from tests.families import room
 from tests.memory_room import Room

@@ -47,7 +47,7 @@ def encode_edit(
     scale: bring the pictures to the sizes the model was trained with; off leaves them as they are
     """
     from engine.memory.autoencoding import encoded
-    from engine.memory.text_cache import encoded as read
+    from engine.memory.read_prompts import encoded as read
 
     if clip.family != "qwen_image":
         raise refusal(clip, ("qwen_image",))

@@ -38,7 +38,7 @@ def encoded(
 def read(ctx: NodeContext, clip: TextEncoderHandle, text: ParsedPrompt | Mapping[str, ParsedPrompt]) -> Conditioning:
     """A prompt through the encoders of a handle, with the embeddings it names. What is not read is said in the log."""
     clip = with_embeddings(ctx, clip, text)
-    from engine.memory.text_cache import encoded as looked_up
+    from engine.memory.read_prompts import encoded as looked_up
 
     found = looked_up(ctx.session, clip, text)
     for note in found.notes:
