@@ -7,7 +7,7 @@ memory. What is on the card does not grow with the picture but for the latent it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 
+from engine.families.entities import Regions
 from engine.families.protocol import BindRequest, Bound
 from engine.graph.values import ConditioningEntry, Control
 from engine.sampling.flow_space import Space
@@ -177,7 +178,7 @@ def _gaussian(length: int) -> torch.Tensor:
 
 def _alike(request: BindRequest) -> bool:
     sides = [side for side in (request.positive, request.negative, request.middle) if side]
-    placed = {"controls", "regions"}
+    placed = set(_CUT)
     return (
         request.inpaint is None
         and request.inpaint_mask is None
@@ -228,11 +229,22 @@ def _entry(entry: ConditioningEntry, place: Place, whole: tuple[int, int]) -> Co
         mask = _cut(mask, place, whole)
         if not mask.any():
             return None
-    extras = tuple(
-        (name, tuple(_control(control, place, whole) for control in value) if name == "controls" else value)
-        for name, value in entry.extras
-    )
+    extras = tuple((name, _CUT[name](value, place, whole) if name in _CUT else value) for name, value in entry.extras)
     return replace(entry, area=area, area_in_cells=area is not None, mask=mask, extras=extras)
+
+
+def _controls(controls: Sequence[Control], place: Place, whole: tuple[int, int]) -> tuple[Control, ...]:
+    return tuple(_control(control, place, whole) for control in controls)
+
+
+def _entities(regions: Regions, place: Place, whole: tuple[int, int]) -> Regions:
+    """The entities that stand in the window, each where it is there."""
+    here = [(words, _cut(mask, place, whole)) for words, mask in regions]
+    return tuple((words, mask) for words, mask in here if (mask > 0).any())
+
+
+# What of a prompt's extras stands for the whole picture. Reference pictures are seen whole by every window.
+_CUT: Mapping[str, Callable[[Any, Place, tuple[int, int]], Any]] = {"controls": _controls, "regions": _entities}
 
 
 def _control(control: Control, place: Place, whole: tuple[int, int]) -> Control:
