@@ -1,10 +1,10 @@
 """Memory that runs out at 500 moments of jobs on a simulated card: what became of each.
 
-Tiny models of seven families in every way of keeping their weights, also while they are loaded, merged with a LoRA,
-quantised, encoded for and enlarged. A moment is one allocation, two in a row, three anywhere, or all above a size. Each
-ends in the picture, or in a refusal that says what would fit; nothing stays on the card, and the next job makes the
-picture. "to rounding" are pictures that needed sides of the guidance, or pictures,
-made one after the other, as their records say. Whatever else is "wrong", and ends the scene it happened in.
+Tiny models of six families in every way of keeping their weights, also while they are loaded, merged with a LoRA,
+quantised, encoded for and enlarged. A moment is one allocation, two in a row, three anywhere, all above a size, or one
+or two in main memory. Each ends in the picture, or in a refusal that says what would fit; nothing stays on the card,
+and the next job makes the picture. "to rounding" are pictures that needed sides of the guidance, or pictures, made one
+after the other, as their records say. Whatever else is "wrong", and ends the scene it happened in.
 """
 
 from __future__ import annotations

@@ -59,14 +59,14 @@ def test_a_failure_anywhere_leaves_the_same_picture(trial: Trial) -> None:
 
 @pytest.mark.full
 def test_five_hundred_failures(tmp_path: Path) -> None:
-    """Over ten ways of running seven families, in every phase: never anything but the picture or a refusal."""
+    """Over 28 ways of running six families, in every phase: never anything but the picture or a refusal."""
     every = folders(tmp_path, {scene.family for scene in SCENES})
     ended: Counter[str] = Counter()
     for seed, scene, count in shared(500):
         ended += run_points(every, scene, count, seed)
     assert sum(ended.values()) == 500
-    assert ended["equal"] >= 360  # seen: 386
-    assert ended["to rounding"] <= 30  # seen: 17
+    assert ended["equal"] >= 360  # seen: 392
+    assert ended["to rounding"] <= 30  # seen: 12
 
 
 @pytest.mark.parametrize("share", [0.9, 0.6, 0.5])
