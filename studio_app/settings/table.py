@@ -160,7 +160,8 @@ TABLE: tuple[Setting, ...] = (
             page="memory"),
     Setting("engine.ram_gib", "float", 0.0, "Main memory for models (GiB)",
             "So much is kept of loaded models between jobs, beside what lies in their files; the least recently used "
-            "goes first. 0 takes half of what the machine has.", minimum=0.0, maximum=4096.0, restart=True),
+            "goes first. 0 takes half of what the machine has.", minimum=0.0, maximum=4096.0, restart=True,
+            page="memory"),
     Setting("engine.quality", "choice", "exact", "Weights",
             "How far a plan may go to fit or to be faster. Exact weights give the very picture; eight bits need half "
             "the memory and change it a little, four bits about a quarter and change it more.",

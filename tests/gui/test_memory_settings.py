@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QLabel, QWidget
 from pytestqt.qtbot import QtBot
 
 from engine.memory.footprint import GIB
@@ -18,6 +18,7 @@ from studio_app.planning import machine_here
 from ui import appearance
 from ui.dialogs.preferences import Preferences, SettingRow
 from ui.dialogs.setting_editors import PresetEditor
+from ui.widgets.basics import Button
 
 
 @pytest.fixture
@@ -62,3 +63,24 @@ def test_a_card_size_is_chosen_by_name(app: Application, qtbot: QtBot, monkeypat
 
 def _row(dialog: Preferences, key: str) -> SettingRow:
     return next(row for row in dialog.rows if row.setting.key == key)
+
+
+def test_what_holds_from_the_next_start_is_said_once(app: Application, qtbot: QtBot) -> None:
+    appearance.apply(app)
+    parent = QWidget()
+    qtbot.addWidget(parent)
+    dialog = Preferences(app, parent)
+    later = [row.setting for row in dialog.rows if row.setting.group == "memory" and row.setting.restart]
+    assert later
+    names = [dialog.groups.item(row).text() for row in range(dialog.groups.count())]
+    page = dialog.pages.widget(names.index("Memory"))
+    said = [label.text() for label in page.findChildren(QLabel) if "next start" in label.text()]
+    assert len(said) == 1
+    at_once = [row.setting for row in dialog.rows if row.setting.group == "memory" and not row.setting.restart]
+    assert all(f"“{setting.label}”" in said[0] for setting in at_once)
+    fit = next(button for button in page.findChildren(Button) if button.text() == "Will it fit?…")
+    asked: list[str] = []
+    drop = app.commands.bind("models.will_it_fit", lambda: asked.append("fit"))
+    fit.click()
+    drop()
+    assert asked == ["fit"]

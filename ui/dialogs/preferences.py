@@ -107,7 +107,7 @@ class Preferences(PageDialog):
                 rows = [SettingRow(app, setting) for setting in settings]
                 self._group_rows.append(rows)
                 self.rows += rows
-                more = {"network": LedgerTable, "nodes": _own_nodes, "engine": _will_it_fit}.get(name)
+                more = {"network": LedgerTable, "nodes": _own_nodes, "memory": _will_it_fit}.get(name)
                 self.pages.addWidget(_page(rows, more(app) if more is not None else None))
         side = Column(spacing=0, margins=1)
         side.addWidget(self.groups)
