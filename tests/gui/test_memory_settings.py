@@ -74,6 +74,7 @@ def test_what_holds_from_the_next_start_is_said_once(app: Application, qtbot: Qt
     assert later
     names = [dialog.groups.item(row).text() for row in range(dialog.groups.count())]
     page = dialog.pages.widget(names.index("Memory"))
+    assert page is not None
     said = [label.text() for label in page.findChildren(QLabel) if "next start" in label.text()]
     assert len(said) == 1
     at_once = [row.setting for row in dialog.rows if row.setting.group == "memory" and not row.setting.restart]
