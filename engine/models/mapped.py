@@ -29,7 +29,7 @@ class Mapped:
         self._map: mmap.mmap | None = None
         self._bytes: torch.Tensor | None = None
         self._tells = False
-        self._copied = (0, 0)
+        self._copied = self._there = (0, 0)
 
     def bytes(self, begin: int, end: int) -> torch.Tensor:
         """uint8 [end − begin], a view of the file. Raises MissingModel when the file can't be read."""
@@ -54,11 +54,22 @@ class Mapped:
         for begin, end in spans:
             for at in range(begin, end, CHUNK):
                 interruption.check()
-                piece = self.bytes(at, min(end, at + CHUNK))
-                if self._tells and _is_there(piece):
+                last = min(end, at + CHUNK)
+                if self._has(at, last):
                     continue  # mapping it is left to what copies it, which does so on every core
                 self._advise("MADV_WILLNEED", at, min(end, at + 2 * CHUNK))
-                piece[::PAGE].sum()  # one byte of each page: that maps it, and copies nothing
+                self.bytes(at, last)[::PAGE].sum()  # one byte of each page: that maps it, and copies nothing
+
+    def _has(self, begin: int, end: int) -> bool:
+        """Whether the system has a range in its memory already. Asked for a chunk at a time: tensors lie in order."""
+        first, last = self._there
+        if first <= begin and end <= last:
+            return True
+        piece = self.bytes(begin, max(end, begin + CHUNK))
+        if not (self._tells and _is_there(piece)):
+            return False
+        self._there = (begin, begin + piece.numel())
+        return True
 
     def release(self, begin: int, end: int) -> None:
         """Let go of the pages of a range that was copied; asked for again, they are read again."""

@@ -69,6 +69,8 @@ def test_what_is_in_the_systems_memory_is_not_brought_in_again(path: Path, monke
     file.read_ahead([(0, 5 * CHUNK)])
     assert said == []
     monkeypatch.setattr(mapped, "_is_there", lambda piece: False)
+    file = Mapped(path, 0)
+    said = advices(monkeypatch, file)
     file.read_ahead([(0, 5 * CHUNK)])
     assert [advice for advice, _, _ in said] == [mmap.MADV_WILLNEED] * 5
 
