@@ -39,7 +39,7 @@ class Tiling:
     """How a picture is cut. Pixels.
 
     tile        edge of a tile, with what it sees around what is kept
-    context     what it sees to either side; None: 40 to 64, by its edge. From RECEPTIVE_FIELD on tiles equal the whole
+    context     what it sees to either side; None: 40 to 80, by its edge. From RECEPTIVE_FIELD on tiles equal the whole
     statistics  whose group norms: of the whole picture ("swept" over it or only "estimated" from smaller copies of it),
                 or each tile's "own"
     sweeps      how often "swept" does; 0: until they rest
@@ -53,7 +53,7 @@ class Tiling:
     def cells(self, factor: int) -> tuple[int, int, int]:
         """(tile, context, band over which neighbours blend) in latent cells of `factor` pixels."""
         tile = max(self.tile // factor, 4)
-        usual = min(USUAL_CONTEXT, max(LEAST_CONTEXT, self.tile * 3 // 16))
+        usual = max(min(USUAL_CONTEXT, max(LEAST_CONTEXT, self.tile * 3 // 16)), self.tile * 5 // 64)
         wanted = usual if self.context is None else self.context
         context = min(-(-wanted // factor), (tile - 1) // 2)
         return tile, context, 0 if context * factor >= RECEPTIVE_FIELD else min(context, (tile - 2 * context) // 2)
