@@ -195,7 +195,7 @@ TABLE: tuple[Setting, ...] = (
             restart=True, page="speed"),
     Setting("engine.fast_cache", "bool", False, "Go fast leaves out steps",
             "A picture made with Go fast asks the model less often, where its answer would be about the last one. It "
-            "changes the picture: usually little, sometimes in details.",
+            "changes the picture: usually little, now and then much.",
             restart=True, page="speed"),
     Setting("models.folders", "json", [], "Model folders",
             "A list of more folders that are searched for models, beside “models” in the studio's data folder."),
