@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from engine.memory.compiled import repeated_blocks
 from engine.memory.device import Card
 from engine.memory.footprint import GIB
 from engine.memory.machine import PRESETS
@@ -143,8 +144,8 @@ def speed_rows(subject: Subject, card: Card) -> Iterator[list[str]]:
 
 
 def _compiled_row(subject: Subject, module: Any, card: Card, plain: float) -> Iterator[list[str]]:
-    if not getattr(module, "_repeated_blocks", None):
-        yield [subject.name, "compiled", "", "diffusers names no blocks of it that repeat"]
+    if not repeated_blocks(module):
+        yield [subject.name, "compiled", "", "no blocks of it repeat"]
         return
     with trial.compiled(module, card):
         quick = trial.bare(module, subject.inputs(), card, STEPS)

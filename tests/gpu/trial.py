@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from engine.memory.blueprint import Blueprint
+from engine.memory.compiled import compile_blocks, repeated_blocks
 from engine.memory.device import Card
 from engine.memory.estimate import _denoiser, _module
 from engine.memory.footprint import GIB, Footprint, ModelFootprint
@@ -244,12 +245,12 @@ def imitating(card: Card, size: int) -> Iterator[tuple[Card, Machine]]:
 def compiled(module: Any, card: Card) -> Iterator[None]:
     """While inside, the blocks that repeat run compiled; on the processor traced alone, which is soon done. Raises what
     compiling raises."""
-    module.compile_repeated_blocks(dynamic=True, backend="inductor" if card.device.type == "cuda" else "eager")
+    compile_blocks(module, "inductor" if card.device.type == "cuda" else "eager")
     try:
         yield
     finally:
-        for layer in module.modules():
-            layer._compiled_call_impl = None
+        for block in repeated_blocks(module):
+            vars(block).pop("forward", None)
         torch.compiler.reset()
 
 
