@@ -59,8 +59,8 @@ def effect(plan: Plan) -> str:
     if plan.bits < 16:
         said.append(f"{plan.bits}-bit weights change the picture a little")
     if plan.vae_tile:
-        # docs/tiles.md: 99.9 of 100 numbers by no more than 1.2, the furthest by 2.8.
-        said.append("tiles change colours by about one of 255 steps, three at most")
+        # docs/tiles.md: the furthest number by 1.9, with tiles of 128; by 1.2 with larger ones.
+        said.append("tiles change colours by two of 255 steps at most")
     if plan.apart:
         said.append("one after the other differs from together in the last bits, which can't be seen")
     text = ", and ".join(said)

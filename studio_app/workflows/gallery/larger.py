@@ -78,7 +78,7 @@ def tiled_upscale() -> Drawing:
     d.show(larger, "megapixels", "Megapixels", "How large it becomes; its shape is kept. 0.25 is 512×512")
     start = d.add(
         "encode", "latent.encode_image_tiled", "Encode in tiles", vae=m.vae, image=larger["image"],
-        tile_size=EDGE, overlap=32,
+        tile_size=192, overlap=96,
     )  # fmt: skip
     copy = d.add(
         "copy", "image.scale_to_megapixels", "Small copy", image=image, megapixels=EDGE * EDGE / 2**20,
@@ -97,7 +97,7 @@ def tiled_upscale() -> Drawing:
         d, m.model, (held["positive"], held["negative"]), start["latent"], guide["latent"], strength=0.15, steps=40
     )
     whole = d.add(
-        "decode", "latent.decode_image_tiled", "Decode in tiles", vae=m.vae, latent=second, tile_size=EDGE, overlap=32
+        "decode", "latent.decode_image_tiled", "Decode in tiles", vae=m.vae, latent=second, tile_size=192, overlap=96
     )
     save(d, whole["image"])
     return d
