@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from engine.memory.cutting import nothing, ramp, spans
+from engine.memory.cutting import narrowest, nothing, ramp, spans
 
 if TYPE_CHECKING:
     from engine.enhance.upscalers import Upscaler
@@ -40,9 +40,9 @@ def upscaled(
     """
     tile, context, local = reach(upscaler, tile, exact=exact)
     batch, rows, columns, _ = image.shape
-    scale, band = upscaler.scale, 0 if local else context
     downs = spans(rows, tile, context, upscaler.multiple)
     alongs = spans(columns, tile, context, upscaler.multiple)
+    scale, band = upscaler.scale, 0 if local else min(context, narrowest(downs), narrowest(alongs))
     weight = next(upscaler.parameters())
     out = canvas((batch, rows * scale, columns * scale, 3), in_memory)
     total = batch * len(downs) * len(alongs)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -35,17 +36,27 @@ def spans(length: int, tile: int, context: int, multiple: int = 1) -> tuple[Span
     """
     if length <= tile:
         return (Span(0, length, 0, length),)
-    step = (tile - 2 * context) // multiple * multiple
+    most, room = tile - 2 * context, length - tile  # from one start to the next, and to the last
+    step = most // multiple * multiple
     if step < 1:
         raise ValueError(f"tiles of {tile} keep nothing with {context} around it")
-    more, room = -(-(length - tile) // step), length - tile
+    more = -(-room // step)
     # Spread evenly: kept parts are never much narrower than others, so that three tiles don't meet in a blend.
     starts = [0, *(room * place // more // multiple * multiple for place in range(1, more)), room]
+    if multiple > 1 and not all(0 < after - one <= most for one, after in pairwise(starts)):
+        # Rounding left a gap: the last but one begins later, late enough for the last one's odd place.
+        before = max(room * (more - 1) // more // multiple, -(-(room - most) // multiple), more - 1)
+        starts = [0, *(-(-before * place // (more - 1)) * multiple for place in range(1, more)), room]
     kept = [0, *(start + context for start in starts[1:]), length]
     return tuple(
         Span(start, start + tile, first, last)
         for start, first, last in zip(starts, kept[:-1], kept[1:], strict=True)
     )  # fmt: skip
+
+
+def narrowest(parts: Sequence[Span]) -> int:
+    """Cells of the narrowest kept part: a blend that is wider would reach a third tile."""
+    return min(part.last - part.first for part in parts)
 
 
 def ramp(span: Span, band: int, length: int, scale: int) -> torch.Tensor:

@@ -138,7 +138,7 @@ def test_the_shipped_one_stripes_and_leaves_without_residue(room: Any, monkeypat
 def test_its_strength_is_that_of_the_tag(room: Any) -> None:
     family = room.session.denoiser(room.model)
     unet = dict(family._parts("unet").named_parameters())
-    whole, half = (family._loras.weights("unet", room.with_lora(weight)[0].patches) for weight in (1.0, 0.5))
+    whole, half = (family.patched.weights("unet", room.with_lora(weight)[0].patches) for weight in (1.0, 0.5))
     assert whole.keys() == half.keys()
     for key in itertools.islice(whole, 10):
         torch.testing.assert_close(half[key] - unet[key], (whole[key] - unet[key]) / 2, rtol=0, atol=1e-5)

@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from torch import nn
 
 from engine.contracts.errors import Cancelled
-from engine.memory.cutting import Grid, nothing, ramp, spans
+from engine.memory.cutting import Grid, narrowest, nothing, ramp, spans
 from engine.memory.tile_statistics import gathered, tiles_of
 from engine.memory.tiling import Tiling, decode, encode
 from engine.sampling.windows import starts
 
 
+@example(41, 16, 0, 8)
+@example(17, 8, 0, 8)
 @given(st.integers(1, 700), st.integers(1, 160), st.integers(0, 60), st.sampled_from((1, 2, 8)))
 def test_kept_parts_cover_every_place_once_with_what_is_around_it(
     length: int, tile: int, context: int, multiple: int
@@ -34,7 +36,7 @@ def test_kept_parts_cover_every_place_once_with_what_is_around_it(
         assert part.high - part.last >= context or part.high == part.last == length
         assert part.low % multiple == 0 or part.high == length
     if length > tile:
-        band = min(context, (tile - 2 * context) // 2)
+        band = min(context, (tile - 2 * context) // 2, narrowest(parts))
         total = torch.zeros(length * 2)
         for part in parts:
             total[part.low * 2 : part.high * 2] += ramp(part, band, length, 2)

@@ -107,6 +107,8 @@ class PlanLine(QWidget):
         column = Column(self, spacing=0.75)
         self.button, self.note = PlanButton(), Label("", "small", wrap=True)
         self.remedy = Button("")
+        describe(self.button, "Memory plan", "What this run needs of memory. Opens how it runs.", "Enter")
+        describe(self.remedy, "Make it fit", "Change the settings so that the run fits.")
         for widget in (self.button, self.remedy, self.note):
             column.addWidget(widget)
         self.note.setAlignment(Qt.AlignmentFlag.AlignHCenter)

@@ -14,7 +14,7 @@ def score(query: str, text: str) -> float | None:
     wanted, where = query.casefold().replace(" ", ""), text.casefold()
     if not wanted:
         return 0.0
-    exact = where.find(query.casefold().strip())
+    exact = where.find(query.casefold().strip(" "))  # as above: other white space is what it is
     if exact == 0 or (exact > 0 and not where[exact - 1].isalnum()):
         return 100.0 - len(where) / 100
     # Jumping ahead to the beginnings of words finds initials ("ns"), but may run past letters that come sooner.
