@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import torch
 
+from engine.graph.numerics import note
 from engine.graph.values import ConditioningEntry, Control, LatentValue, ModelHandle
 from engine.memory.fast import BITS, eased, in_eight_bits, sums
 from engine.memory.measured import Pace
@@ -48,7 +49,7 @@ def sampled(
 
     Raises OutOfMemory, naming what would fit, when nothing is left to do.
     """
-    memory = getattr(session, "memory", None)  # sessions of tests may have none
+    memory, plans = getattr(session, "memory", None), getattr(session, "plans", None)  # sessions of tests may have none
     pace = Pace(after_step)
     reports = _Reports(before_step, pace, log, [])
     plan = eased(plan, session, fast)
@@ -60,16 +61,18 @@ def sampled(
         bits = BITS if fast else 16
     else:
         with memory.telling(log):
-            if (hold := getattr(session, "hold_plan", None)) is not None:
-                hold(model, family, latent, plan, fast)
+            if plans is not None:
+                plans.hold(model, family, latent, plan, fast)
             apart = memory.plan is not None and memory.plan.apart
             with sums(session, family, fast):
                 made = _carried_through(memory, family, latent, replace(plan, apart=apart), None, reports)
         bits = memory.plan.bits if memory.plan is not None else 16
-    if (note := getattr(session, "note_run", None)) is not None:
-        note(model, fast, bits, any(reports.apart))
-    if (learn := getattr(session, "learn", None)) is not None:
-        learn(model, family, latent, plan, pace.step())
+    if bits < 16:
+        note("quantisation", f"int{bits}")
+    if any(reports.apart):
+        note("apart", True)
+    if plans is not None:
+        plans.learn(model, family, latent, plan, pace.step())
     return made
 
 

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import torch
 
+from engine.graph.numerics import note
 from engine.memory import tiling
 from engine.memory.recovery import is_out_of_memory, refused
 
@@ -42,8 +43,8 @@ def _carried_through(
     memory = getattr(ctx.session, "memory", None)
     if memory is None:
         return whole(source)
-    session = ctx.session
-    planned = session.tile_for(family, *size) if hasattr(session, "tile_for") else 0
+    plans = getattr(ctx.session, "plans", None)
+    planned = plans.tile_for(family, *size) if plans is not None else 0
     smaller = (edge for edge in TILES if edge < (planned or max(size)))
     ways = (planned if planned < max(size) else 0, *smaller)
     for place, edge in enumerate(ways):
@@ -53,8 +54,8 @@ def _carried_through(
                     made = whole(source)
                 else:
                     made = cut(family, source, edge, check=ctx.check_cancelled, progress=ctx.progress)
-            if hasattr(session, "note_tile"):
-                session.note_tile(family, edge)
+            if edge:
+                note("vae_tile", edge)
             return made
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):

@@ -9,25 +9,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
-from weakref import WeakKeyDictionary
 
 import torch
 
-from engine.contracts.errors import BadInput, InvalidRequest, MissingModel, OutOfMemory, TesseraError
+from engine.contracts.errors import BadInput, InvalidRequest, MissingModel, OutOfMemory
 from engine.contracts.job_spec import JobSpec
 from engine.contracts.references import ModelRef
 from engine.families.patched import PatchedParts
 from engine.families.protocol import Autoencoder, Family
 from engine.families.table import family_class
 from engine.graph import interruption
-from engine.graph.numerics import note
-from engine.graph.values import LatentValue, ModelHandle, Patch, TextEncoderHandle, VAEHandle
+from engine.graph.values import ModelHandle, Patch, TextEncoderHandle, VAEHandle
 from engine.memory.attention import usable
-from engine.memory.blueprint import Blueprint
 from engine.memory.choice import Chooser
 from engine.memory.device import Card
 from engine.memory.recovery import is_out_of_memory
-from engine.memory.request import OVERLAP, Request
 from engine.memory.residency import Residency
 from engine.memory.shelf import Shelf
 from engine.memory.speed import Speed, prepare_card, prepare_part
@@ -40,9 +36,8 @@ from engine.models.fingerprint import ModelInfo
 from engine.models.interruptible import watch_layers
 from engine.models.others import OTHERS
 from engine.models.sources import Source
-from engine.sampling.loop import SamplePlan
-from engine.sampling.names import CFG_PP_SAMPLERS
 from engine.sampling.previews import PreviewMap
+from engine.sampling.run_plans import RunPlans
 
 log = logging.getLogger(__name__)
 DEFAULT_BUDGET = 12 * 1024**3
@@ -78,7 +73,8 @@ class Session:
             card, chooser = Card(self._device), chooser or Chooser()
         asked = speed or Speed()
         kernel, self.remark = usable(asked.attention, self._device.type)
-        self._chooser, self._speed = chooser, replace(asked, attention=kernel)
+        self._speed = replace(asked, attention=kernel)
+        self.plans = RunPlans(self, chooser)
         if card is not None:
             prepare_card(card.device, self._speed, card.name)
         self.memory = Residency(card) if card is not None else None
@@ -88,10 +84,8 @@ class Session:
         self._sources: dict[tuple[Any, ...], Source] = {}
         self._families: dict[tuple[Any, ...], Family] = {}
         self.shelf = Shelf(budget_bytes)
-        self._coders: WeakKeyDictionary[Any, ModelRef] = WeakKeyDictionary()  # what autoencoders were asked for by
         self._previews: dict[str, PreviewMap] = {}
         self._decoders: dict[str, Autoencoder] = {}
-        self._planned = (0, 0)
         self._merging: Family | None = None  # the denoiser that was last used: its merged adapters stay
 
     @property
@@ -178,7 +172,7 @@ class Session:
 
             found = self._family(("vae", handle.family), [self._models.locate(ref)], source, ())
         self._decoders[found.latent_space.id] = found
-        self._coders[found] = ref
+        self.plans.coder(found, ref)
         return found
 
     def other(self, ref: ModelRef) -> Any:
@@ -241,71 +235,10 @@ class Session:
                 self._begin()
                 self._part(source, part, None)
 
-    def hold_plan(
-        self, handle: ModelHandle, family: Family, latent: LatentValue, plan: SamplePlan, fast: bool = False
-    ) -> None:
-        """Choose how the parts of a model are kept while it is sampled; `fast` lets weights have eight bits. Nothing
-        without a card.
-
-        Raises OutOfMemory, naming the smallest change that fits, when no way does.
-        """
-        if self.memory is None or self._chooser is None:
-            return
-        request = _request(family, latent, plan)
-        self._planned = (request.width, request.height)
-        model = self._blueprint(handle.weights, family)
-        self._chooser.hold(self.memory, model, self._identity(handle.weights), request, fast)
-
-    def learn(self, handle: ModelHandle, family: Family, latent: LatentValue, plan: SamplePlan, step: float) -> None:
-        """Remember what a run that has just ended took, for the plans of the next: `step` seconds a step, 0 when that
-        is not known. A run that leaves calls of its network out teaches nothing."""
-        if self._chooser is None or any(patch.kind == "step_cache" for patch in plan.patches):
-            return
-        try:
-            self._chooser.learn(self.memory, step, self._identity(handle.weights), _request(family, latent, plan))
-        except TesseraError as error:  # the picture is there; only the next plan knows less
-            log.info("nothing is learnt from this run: %s", error)
-
-    def _identity(self, ref: ModelRef) -> str:
-        """By which measurements know a model: what the index of models has for it."""
-        return self.identify(ref).fingerprint if ref.kind == "checkpoint" else self.fingerprint(ref)
-
-    def tile_for(self, family: Any, width: int, height: int) -> int:
-        """The edge of the tiles that a picture goes through an autoencoder in, both ways; 0 for whole. Pixels.
-
-        As the plan held to says for a picture of its size, else the largest that fits.
-        """
-        ref = self._coders.get(family)
-        if self.memory is None or self._chooser is None or ref is None:
-            return 0
-        plan = self.memory.plan
-        if plan is not None and (width, height) == self._planned:
-            return plan.vae_tile
-        return self._chooser.tile(self.memory.card.machine(), self._blueprint(ref, family), width, height)
-
-    def note_tile(self, family: Any, tile: int) -> None:
-        """Say in the record in what tiles an autoencoder worked, 0 for whole pictures."""
-        if tile:
-            note("vae_tile", tile)
-
-    def _blueprint(self, ref: ModelRef, family: Any) -> Blueprint:
-        path = self._models.locate(ref)
-        folder = str(path) if path.is_dir() and (path / "model_index.json").is_file() else ""
-        if path.is_file():
-            return Blueprint.of_file(family.name, self.identify(ref).edition)
-        return Blueprint(family.name, "", folder)
-
     def network_of(self, family: Any) -> torch.nn.Module:
         """The network of a family that a sampler calls."""
         found: torch.nn.Module = family._parts(FAMILY_PARTS[family.name].denoiser)
         return found
-
-    def note_run(self, handle: ModelHandle, fast: bool, bits: int, apart: bool) -> None:
-        """Say in the record how a model was sampled: bits of a weight, the sides of its guidance apart or not."""
-        if bits < 16:
-            note("quantisation", f"int{bits}")
-        if apart:
-            note("apart", True)
 
     def numerics(self, spec: JobSpec) -> dict[str, str | int | bool]:
         """Of the arithmetic behind all of a job's pictures. What was not whole and exact is noted with the values
@@ -408,25 +341,6 @@ def _merged(family: Any) -> PatchedParts:
     """What a family keeps of its parts as adapters change them."""
     found: PatchedParts = family.patched
     return found
-
-
-def _request(family: Any, latent: LatentValue, plan: SamplePlan) -> Request:
-    """What a run asks of memory."""
-    factor = 8 if latent.space == "any" else family.latent_space.factor
-    extras = [dict(entry.extras) for entry in (*plan.positive, *plan.negative)]
-    height, width = (edge * factor for edge in latent.samples.shape[-2:])
-    # A run in windows needs what one window needs, however large the picture is.
-    window = getattr(family, "window", 0)
-    window = window if window < max(height, width) else 0
-    return Request(
-        width, height, latent.samples.shape[0],
-        bool(plan.negative) and (plan.cfg != 1.0 or plan.sampler in CFG_PP_SAMPLERS), steps=plan.steps,
-        controls=max((len(item.get("controls", ())) for item in extras), default=0),
-        references=max((len(item.get("references", ())) for item in extras), default=0),
-        adapters=sum(patch.kind == "lora" for patch in plan.patches),
-        prompts=sum(patch.kind == "ip_adapter" for patch in plan.patches),
-        window=window, overlap=family.overlap if window else OVERLAP,
-    )  # fmt: skip
 
 
 def _said(part: str) -> str:
