@@ -166,10 +166,10 @@ def _plan(
         text_peak = max((_text_peak(part, share, machine, words) for part in texts), default=0)
         if residency == "swap":
             held = heavy
-        elif residency == "pinned":
+        elif residency in ("pinned", "disk"):
             pinned = _pinned(denoiser, share, machine.usable - act)
             held = _streamed(denoiser, share) + round(sum(denoiser.blocks[:pinned]) * share)
-        elif residency in ("blocks", "disk"):
+        elif residency == "blocks":
             held = _streamed(denoiser, share)
         else:
             held = round(denoiser.leaves * share) + denoiser.beside
@@ -213,7 +213,7 @@ def demand(
     forwards = (model.sides if request.guidance else 1) / model.halves * request.windows
     moved = 0.0
     if residency in ("pinned", "blocks", "leaves", "disk"):
-        rest = denoiser.outside - denoiser.beside if residency in ("leaves", "disk") else 0
+        rest = denoiser.outside - denoiser.beside if residency == "leaves" else 0
         moved = (sum(denoiser.blocks[pinned:]) + rest) * share
     passes = forwards * (model.halves * request.batch if apart else 1)
     return denoiser.flops * forwards * UNDOING[bits], moved * passes, moved

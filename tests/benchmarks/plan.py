@@ -35,7 +35,7 @@ FAMILIES = (
 MUST_FIT = ("SD 1.5", "SDXL", "Z-Image turbo", "Flux.1 dev", "Qwen-Image")
 _HOW = {
     "all": "all resident", "text_first": "text first", "swap": "swap models", "pinned": "pin {0}, stream the rest",
-    "blocks": "stream blocks", "leaves": "stream leaves", "disk": "from disk",
+    "blocks": "stream blocks", "leaves": "stream leaves", "disk": "pin {0}, rest from disk",
 }  # fmt: skip
 
 

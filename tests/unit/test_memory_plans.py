@@ -72,6 +72,20 @@ def test_a_card_of_four_gigabytes_makes_a_picture(estimates: Estimates, family: 
     assert plan.peak <= 3.5 * GIB
 
 
+def test_what_the_card_has_room_for_is_not_read_from_the_disk(estimates: Estimates) -> None:
+    request = Request(guidance=False)
+    model = estimates.of(Blueprint("flux"), request)
+    small, large = (choose(model, request, replace(PRESETS[size], ram=12 * GIB)) for size in (4, 12))
+    assert small is not None
+    assert large is not None
+    assert (small.residency, large.residency) == ("disk", "disk")
+    assert 0 < small.pinned < large.pinned
+    assert large.peak <= PRESETS[12].usable
+    read = sum(model.denoiser.blocks[large.pinned :])
+    assert large.step >= read / PRESETS[12].disk
+    assert "blocks of the model stay on the card, the others are read from the disk" in sentence(large, model)
+
+
 # --- what must hold of any plan, on models of any size
 
 sizes = st.integers(1 << 20, 4 << 30)
