@@ -51,6 +51,7 @@ class Plan:
     vae_tile      edge in pixels, 0 for whole       apart      whether sides of guidance and pictures go in turn
     ram           bytes of main memory              step       seconds of one step
     waits         whether steps wait for weights, not for the computing
+    kept          of the blocks that come from the disk, those that have a copy in main memory all the same
     """
 
     rung: int
@@ -63,6 +64,7 @@ class Plan:
     ram: int
     step: float
     waits: bool
+    kept: int = 0
 
     @property
     def peak(self) -> int:
@@ -81,7 +83,8 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         return {
             "rung": self.rung, "residency": self.residency, "bits": self.bits, "pinned_blocks": self.pinned,
-            "vae_tile": self.vae_tile, "one_at_a_time": self.apart, "peak_bytes": self.peak, "ram_bytes": self.ram,
+            "kept_blocks": self.kept, "vae_tile": self.vae_tile, "one_at_a_time": self.apart,
+            "peak_bytes": self.peak, "ram_bytes": self.ram,
             "seconds": round(self.seconds, 2), "seconds_a_step": round(self.step, 3), "waits": self.waits,
             "phases": [
                 {"name": p.name, "peak_bytes": p.peak, "seconds": round(p.seconds, 2)} for p in self.phases
@@ -174,11 +177,13 @@ def _plan(
         else:
             held = round(denoiser.leaves * share) + denoiser.beside
         peaks = text_peak, held + act, vae.weights + tiled
-    seconds, step, waits = _seconds(model, request, machine, bits, residency, pinned, tile, apart)
+    ram = _ram(model, request, residency, share, pinned)
+    kept = _kept(denoiser, share, pinned, machine.ram - ram) if residency == "disk" else 0
+    ram += round(sum(denoiser.blocks[pinned : pinned + kept]) * share)
+    seconds, step, waits = _seconds(model, request, machine, bits, residency, pinned, kept, tile, apart)
     phases = tuple(Phase(*item) for item in zip(("text", "denoise", "decode"), peaks, seconds, strict=True))
     rung = QUANTISED_RUNG if bits < 16 and residency in ("all", "text_first", "swap") else RUNGS[residency]
-    ram = _ram(model, request, residency, share, pinned)
-    return Plan(rung, residency, bits, pinned, tile, apart, phases, ram, step, waits)
+    return Plan(rung, residency, bits, pinned, tile, apart, phases, ram, step, waits, kept)
 
 
 def _text_peak(part: Footprint, share: float, machine: Machine, working: int) -> int:
@@ -204,6 +209,18 @@ def _pinned(part: Footprint, share: float, room: int) -> int:
     return min(count, max(len(part.blocks) - 1, 0))
 
 
+def _kept(part: Footprint, share: float, pinned: int, spare: int) -> int:
+    """How many of the blocks that are streamed may have a copy in main memory. A fifth of what is free is left to the
+    system, which reads the others through it."""
+    left, count = 0.8 * spare, 0
+    for size in part.blocks[pinned:]:
+        left -= size * share
+        if left < 0:
+            break
+        count += 1
+    return count
+
+
 def demand(
     model: ModelFootprint, request: Request, bits: int, residency: Residency, pinned: int, apart: bool
 ) -> tuple[float, float, float]:
@@ -220,8 +237,8 @@ def demand(
 
 
 def _seconds(
-    model: ModelFootprint, request: Request, machine: Machine, bits: int, residency: Residency, pinned: int, tile: int,
-    apart: bool,
+    model: ModelFootprint, request: Request, machine: Machine, bits: int, residency: Residency, pinned: int, kept: int,
+    tile: int, apart: bool,
 ) -> tuple[tuple[float, float, float], float, bool]:  # fmt: skip
     """((text, denoise, decode), one step, whether steps wait for weights)."""
     share, denoiser = SHARE[bits], model.denoiser
@@ -231,7 +248,9 @@ def _seconds(
     if residency != "all":
         text += sum(part.weights for part in model.of("text")) * share / line
     operations, carried_bytes, moved = demand(model, request, bits, residency, pinned, apart)
-    compute, carried = operations / machine.flops, carried_bytes / line
+    compute = operations / machine.flops
+    near = sum(denoiser.blocks[pinned : pinned + kept]) * share / moved if kept else 0.0
+    carried = carried_bytes * (near / machine.bandwidth + (1 - near) / line)
     # Leaves are too small to hide behind the work of the one before.
     step = compute + carried if residency == "leaves" else max(compute, carried)
     denoise = step * request.steps

@@ -43,18 +43,20 @@ class Treatment:
 
     bits  of a weight: 16 as it is, 8 or 4
     disk  whether streamed blocks come from the mapped file each time instead of a copy in main memory
+    kept  how many of those have a copy all the same, the first ones
     """
 
     kind: Kind = "whole"
     pinned: int = 0
     bits: int = 16
     disk: bool = False
+    kept: int = 0
 
     @classmethod
     def of(cls, plan: Plan) -> Treatment:
         """Of the denoiser under a plan."""
         kinds: dict[str, Kind] = {"pinned": "blocks", "blocks": "blocks", "disk": "blocks", "leaves": "leaves"}
-        return cls(kinds.get(plan.residency, "whole"), plan.pinned, plan.bits, plan.residency == "disk")
+        return cls(kinds.get(plan.residency, "whole"), plan.pinned, plan.bits, plan.residency == "disk", plan.kept)
 
     def smaller(self, blocks: int) -> Treatment | None:
         """The next that needs less of the card; None after the last."""
@@ -172,7 +174,9 @@ class Part:
         slots: list[list[Slot]] = [slots_of(block, way.bits) for block in streamed]
         self._resident = Resident(self._card, slots_of(module, way.bits, apart), way.bits)
         if streamed:
-            self._stream = BlockStream(self._card, streamed, slots, way.bits, from_disk=way.disk, tell=self._tell)
+            self._stream = BlockStream(
+                self._card, streamed, slots, way.bits, from_disk=way.disk, kept=way.kept, tell=self._tell
+            )
 
 
 class Residency:

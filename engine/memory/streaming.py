@@ -52,10 +52,12 @@ class _Place:
 
 @dataclass(eq=False)
 class _Block:
-    """A block's slots, where each lies in its buffer, and the buffer in main memory (None before the first use)."""
+    """A block's slots, where each lies in its buffer, and the buffer in main memory (None before the first use, and
+    where none is `kept`)."""
 
     slots: list[Slot]
     bits: int
+    kept: bool
     places: list[tuple[_Place, _Place | None]] = field(default_factory=list)
     size: int = 0
     packed: torch.Tensor | None = None
@@ -131,15 +133,15 @@ class _Line:
 
 
 class BlockStream:
-    """Streams `blocks`. With `from_disk` nothing is kept in main memory but what is on its way: masters that are views
-    of a mapped file are read from it each time. The same is done, and told of, where main memory runs out."""
+    """Streams `blocks`. With `from_disk` only the first `kept` of them have a copy in main memory: the masters of the
+    others, views of a mapped file, are read from it each time. All are, and it is told, where main memory runs out."""
 
     def __init__(
         self, card: Card, modules: list[torch.nn.Module], slots: list[list[Slot]], bits: int = 16, *,
-        from_disk: bool = False, tell: Callable[[str], object] = log.info,
+        from_disk: bool = False, kept: int = 0, tell: Callable[[str], object] = log.info,
     ) -> None:  # fmt: skip
-        self._card, self._from_disk, self._tell = card, from_disk, tell
-        self._blocks = [_Block(mine, bits) for mine in slots]
+        self._card, self._tell = card, tell
+        self._blocks = [_Block(mine, bits, kept=not from_disk or at < kept) for at, mine in enumerate(slots)]
         for block in self._blocks:
             block.lay()
         self._largest = max((block.size for block in self._blocks), default=0)
@@ -234,7 +236,7 @@ class BlockStream:
     def _source(self, block: _Block, line: _Line) -> torch.Tensor:
         """The block in main memory, as its slots have it now."""
         with self._card.beside():
-            if not self._from_disk:
+            if block.kept:
                 try:
                     return self._gathered(block)
                 except (RuntimeError, MemoryError) as error:
@@ -242,9 +244,8 @@ class BlockStream:
                         raise
                 # Main memory has no room for all blocks a second time: each comes from where its masters are.
                 self._card.settle()
-                self._from_disk = True
                 for each in self._blocks:
-                    each.packed, each.masters = None, []
+                    each.packed, each.masters, each.kept = None, [], False
                 self._tell("Main memory ran out; the blocks of the model are gathered anew each time they are needed.")
             if line.staging is None:
                 line.staging = self._card.host(self._largest)

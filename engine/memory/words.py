@@ -14,28 +14,27 @@ _HOW = {
     "pinned": "{pinned} of {blocks} blocks of the model stay on the card, the others are brought as they are needed",
     "blocks": "the blocks of the model are brought to the card as they are needed",
     "leaves": "the layers of the model are brought to the card one by one",
-    "disk": "{pinned} of {blocks} blocks of the model stay on the card, the others are read from the disk as needed",
+    "disk": "{pinned} of {blocks} blocks of the model stay on the card, {kept} in main memory, and the others are read "
+    "from the disk as they are needed",
 }
-_NONE_STAYS = "the blocks of the model are read from the disk as they are needed"
 
 _IN_SHORT = {
     "all": "all on the card", "text_first": "text encoders first", "swap": "one part at a time",
     "pinned": "{0} blocks stay, the rest streams", "blocks": "blocks stream", "leaves": "layers stream",
-    "disk": "{0} blocks stay, the rest from the disk",
+    "disk": "{0} blocks stay, {1} stream, the rest from the disk",
 }  # fmt: skip
 
 
 def in_short(plan: Plan) -> str:
     """What was chosen, in a few words: for a table."""
     also = [f"{plan.bits}-bit"] * (plan.bits < 16) + [f"tiles of {plan.vae_tile}"] * bool(plan.vae_tile)
-    how = "from the disk" if plan.residency == "disk" and not plan.pinned else _IN_SHORT[plan.residency]
-    return ", ".join([how.format(plan.pinned), *also, *["one at a time"] * plan.apart])
+    how = _IN_SHORT[plan.residency].format(plan.pinned, plan.kept)
+    return ", ".join([how, *also, *["one at a time"] * plan.apart])
 
 
 def sentence(plan: Plan, model: ModelFootprint, request: Request | None = None) -> str:
     """What was chosen, in one sentence."""
-    how = _NONE_STAYS if plan.residency == "disk" and not plan.pinned else _HOW[plan.residency]
-    how = how.format(pinned=plan.pinned, blocks=len(model.denoiser.blocks))
+    how = _HOW[plan.residency].format(pinned=plan.pinned, kept=plan.kept, blocks=len(model.denoiser.blocks))
     also = []
     if plan.bits < 16:
         also.append(f"with {plan.bits}-bit weights")

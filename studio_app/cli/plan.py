@@ -95,22 +95,22 @@ def _machine(args: argparse.Namespace, app: Application) -> Machine:
     """The card asked about, else the one that is here, else the one that everything is measured by."""
     here = machine_here(app.settings)
     if here is not None and not args.vram:
-        machine = replace(here, ram=read_size(args.ram)) if args.ram else here
+        machine = replace(here, ram=_size(args.ram)) if args.ram else here
     else:
         if not args.vram:
             remark(f"No graphics card is used here, so this is for one of {REFERENCE} GB; another: --vram.")
-        machine = preset(_card(args.vram or str(REFERENCE)), read_size(args.ram) if args.ram else main_memory().total)
-    return machine.leaving(read_size(args.leave)) if args.leave else machine
+        machine = preset(_size(args.vram or str(REFERENCE)), _size(args.ram) if args.ram else main_memory().total)
+    return machine.leaving(_size(args.leave)) if args.leave else machine
 
 
-def _card(text: str) -> int:
+def _size(text: str) -> int:
     """Bytes of a card, whose size is said in GB where nothing else is. Raises InvalidRequest."""
     return read_size(f"{text}GB" if re.fullmatch(r"\s*\d+(\.\d+)?\s*", text) else text)
 
 
 def _cards(args: argparse.Namespace) -> list[Machine]:
-    ram = read_size(args.ram) if args.ram else main_memory().total
-    leave = read_size(args.leave) if args.leave else 0
+    ram = _size(args.ram) if args.ram else main_memory().total
+    leave = _size(args.leave) if args.leave else 0
     return [replace(machine, ram=ram).leaving(leave) for machine in PRESETS.values()]
 
 

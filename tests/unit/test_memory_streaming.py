@@ -31,20 +31,20 @@ class Stack(torch.nn.Module):
         return x
 
 
-def streamed(net: Stack, card: Card, *, from_disk: bool = False, bits: int = 16) -> BlockStream:
+def streamed(net: Stack, card: Card, *, from_disk: bool = False, kept: int = 0, bits: int = 16) -> BlockStream:
     blocks = list(net.blocks)
-    return BlockStream(card, blocks, [slots_of(block, bits) for block in blocks], bits, from_disk=from_disk)
+    return BlockStream(card, blocks, [slots_of(block, bits) for block in blocks], bits, from_disk=from_disk, kept=kept)
 
 
 X = torch.linspace(-1, 1, 16).reshape(2, 8)
 ONE = 256 + 256  # a block's matrix and its bias, each on a place of its own
 
 
-@pytest.mark.parametrize("from_disk", [False, True])
-def test_each_block_is_copied_once_a_pass(from_disk: bool) -> None:
+@pytest.mark.parametrize(("from_disk", "kept"), [(False, 0), (True, 0), (True, 2)])
+def test_each_block_is_copied_once_a_pass(from_disk: bool, kept: int) -> None:
     net = Stack()
     expected = net(X)
-    stream = streamed(net, Card("cpu", 1 << 30), from_disk=from_disk)
+    stream = streamed(net, Card("cpu", 1 << 30), from_disk=from_disk, kept=kept)
     torch.testing.assert_close(net(X), expected, rtol=0, atol=0)
     net(X)  # the order is known now
     before = stream.copied
@@ -52,7 +52,7 @@ def test_each_block_is_copied_once_a_pass(from_disk: bool) -> None:
         torch.testing.assert_close(net(X), expected, rtol=0, atol=0)
     assert stream.copied - before == 3 * 3 * ONE
     assert stream.bytes == 2 * ONE  # two buffers
-    assert stream.host_bytes == (0 if from_disk else 3 * ONE)
+    assert stream.host_bytes == (kept if from_disk else 3) * ONE
 
 
 def test_without_room_in_main_memory_blocks_are_gathered_each_time() -> None:

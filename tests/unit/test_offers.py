@@ -40,7 +40,7 @@ def planned(planner: Planner, vram: float, ram: float, width: int = 1024, height
 
 def test_what_would_be_faster_is_offered_with_its_time(planner: Planner) -> None:
     """Weights read from the disk for each step: eight bits fit into main memory."""
-    before = planned(planner, 16, 16)
+    before = planned(planner, 8, 12)
     assert before.plan is not None
     found = offers(planner, before, ImageRequest(prompt="x"), LIMITS)
     fast = next(offer for offer in found if offer.fields == {"fast": True})
