@@ -28,6 +28,22 @@ class Span:
 Piece: TypeAlias = tuple[Span, Span]  # down, along
 
 
+def places(room: int, most: int, multiple: int = 1) -> list[int]:
+    """Where tiles begin, from 0 to `room`: at multiples of `multiple` (but the last, where `room` is none), each after
+    the one before and at most `most` (`multiple` at least) behind it.
+
+    Spread evenly: none is much nearer to its neighbour than others, so that three tiles don't meet in a blend.
+    """
+    step = most // multiple * multiple
+    more = -(-room // step)
+    even = [0, *(room * place // more // multiple * multiple for place in range(1, more)), room]
+    if all(0 < after - one <= most for one, after in pairwise(even)):
+        return even
+    # Rounding left a gap: the last but one begins later, late enough for the last one's odd place.
+    before = max(room * (more - 1) // more // multiple, -(-(room - most) // multiple), more - 1)
+    return [0, *(-(-before * place // (more - 1)) * multiple for place in range(1, more)), room]
+
+
 def spans(length: int, tile: int, context: int, multiple: int = 1) -> tuple[Span, ...]:
     """Tiles of `tile` cells over `length`, all of one size, whose kept parts cover it once.
 
@@ -36,17 +52,10 @@ def spans(length: int, tile: int, context: int, multiple: int = 1) -> tuple[Span
     """
     if length <= tile:
         return (Span(0, length, 0, length),)
-    most, room = tile - 2 * context, length - tile  # from one start to the next, and to the last
-    step = most // multiple * multiple
-    if step < 1:
+    most = tile - 2 * context
+    if most < multiple:
         raise ValueError(f"tiles of {tile} keep nothing with {context} around it")
-    more = -(-room // step)
-    # Spread evenly: kept parts are never much narrower than others, so that three tiles don't meet in a blend.
-    starts = [0, *(room * place // more // multiple * multiple for place in range(1, more)), room]
-    if multiple > 1 and not all(0 < after - one <= most for one, after in pairwise(starts)):
-        # Rounding left a gap: the last but one begins later, late enough for the last one's odd place.
-        before = max(room * (more - 1) // more // multiple, -(-(room - most) // multiple), more - 1)
-        starts = [0, *(-(-before * place // (more - 1)) * multiple for place in range(1, more)), room]
+    starts = places(length - tile, most, multiple)
     kept = [0, *(start + context for start in starts[1:]), length]
     return tuple(
         Span(start, start + tile, first, last)

@@ -18,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 from engine.families.entities import Regions
 from engine.families.protocol import BindRequest, Bound
 from engine.graph.values import ConditioningEntry, Control
+from engine.memory.cutting import places
 from engine.sampling.flow_space import Space
 from engine.sampling.guidance import is_plain
 from engine.sampling.patches import from_clean, to_clean
@@ -68,8 +69,7 @@ def starts(length: int, size: int, overlap: int) -> tuple[int, ...]:
     """Where windows begin, evenly and at even cells, so that neighbours share at least `overlap`."""
     if length <= size:
         return (0,)
-    more, room = -(-(length - size) // max(size - overlap, 2)), length - size
-    return tuple(room * place // more // 2 * 2 if place < more else room for place in range(more + 1))
+    return tuple(places(length - size, max(size - overlap, 2), 2))
 
 
 class WindowedFamily:

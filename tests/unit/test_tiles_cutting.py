@@ -43,6 +43,7 @@ def test_kept_parts_cover_every_place_once_with_what_is_around_it(
         torch.testing.assert_close(total, torch.ones(length * 2))
 
 
+@example(7, 2, 2)
 @given(st.integers(1, 500), st.integers(2, 64), st.integers(0, 60))
 def test_windows_cover_every_place_and_share_what_was_asked_for(length: int, half: int, overlap: int) -> None:
     size = 2 * half

@@ -64,6 +64,7 @@ class RunBar(QFrame):
         row.addWidget(self.progress)
         row.addWidget(self.words)
         self.fits = Button("", kind="quiet")
+        describe(self.fits, "Memory plan", "What the heaviest sampler needs of memory. Opens how each runs.")
         self.fits.clicked.connect(self.plan_wanted)
         self.fits.hide()
         row.addWidget(self.fits)
