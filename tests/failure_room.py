@@ -280,8 +280,8 @@ def write_lora(folder: Path) -> None:
     save_file(drawn, folder / "loras" / "drawn.safetensors")
 
 
-def write_upscaler(folder: Path) -> None:
-    """Real-ESRGAN's compact network, small and random."""
+def write_upscaler(folder: Path) -> Path:
+    """Real-ESRGAN's compact network, small and random, among the models of `folder`; its file."""
     from safetensors.torch import save_file
 
     (folder / "upscalers").mkdir(exist_ok=True)
@@ -293,7 +293,9 @@ def write_upscaler(folder: Path) -> None:
         tensors[f"{name}.bias"] = torch.zeros(out)
         if name != "body.10":
             tensors[f"body.{int(name[5:]) + 1}.weight"] = torch.full((out,), 0.2)
-    save_file(tensors, folder / "upscalers" / "compact.safetensors")
+    path = folder / "upscalers" / "compact.safetensors"
+    save_file(tensors, path)
+    return path
 
 
 def run_points(models: dict[str, Path], scene: Scene, count: int, seed: int) -> Counter[str]:

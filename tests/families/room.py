@@ -394,3 +394,14 @@ def same_randomness() -> Iterator[None]:
     finally:
         torch.randn = draw
         DiagonalGaussianDistribution.sample = kept
+
+
+def tiny_folders(new_folder: Callable[[str], Path]) -> Callable[[str], Path]:
+    """Each family's tiny model by name, written to a folder of its own when it is first asked for."""
+
+    @cache
+    def made(family: str) -> Path:
+        torch.manual_seed(0)
+        return Path(family_module(family).tiny(new_folder(family)))
+
+    return made

@@ -9,7 +9,6 @@ import sys
 import types
 import weakref
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +48,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    @cache
-    def made(family: str) -> Path:
-        torch.manual_seed(0)
-        return Path(room.family_module(family).tiny(tmp_path_factory.mktemp(family)))
-
-    return made
+    return room.tiny_folders(tmp_path_factory.mktemp)
 
 
 def network_of(made: Room) -> Any:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -143,12 +141,7 @@ def test_a_picture_is_the_same_alone_and_in_company() -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    @cache
-    def made(family: str) -> Path:
-        torch.manual_seed(0)
-        return Path(room.family_module(family).tiny(tmp_path_factory.mktemp(family)))
-
-    return made
+    return room.tiny_folders(tmp_path_factory.mktemp)
 
 
 @pytest.mark.parametrize("family", room.families())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +30,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    @cache
-    def made(family: str) -> Path:
-        torch.manual_seed(0)
-        return Path(room.family_module(family).tiny(tmp_path_factory.mktemp(family)))
-
-    return made
+    return room.tiny_folders(tmp_path_factory.mktemp)
 
 
 def texts(where: Path | None = None, memory: int = 1 << 24) -> TextCache:

@@ -22,6 +22,7 @@ from engine.nodes.latent.empty import empty
 from engine.nodes.sample.k_sampler import k_sampler
 from engine.nodes.sample.tiled import tiled_sampler
 from engine.sampling.windows import Windows, cropped, starts
+from tests.failure_room import write_upscaler
 from tests.unit.sampling_room import Recorder, handles
 
 CPU = torch.device("cpu")
@@ -120,20 +121,7 @@ def test_decoding_stops_between_tiles() -> None:
 
 @pytest.fixture(scope="module")
 def upscaler_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real-ESRGAN's compact network, small and random."""
-    from safetensors.torch import save_file
-
-    generator = torch.Generator().manual_seed(0)
-    shapes = {"body.0": (12, 3), **{f"body.{2 * i}": (12, 12) for i in range(1, 5)}, "body.10": (12, 12)}
-    tensors: dict[str, torch.Tensor] = {}
-    for name, (out, into) in shapes.items():
-        tensors[f"{name}.weight"] = torch.randn((out, into, 3, 3), generator=generator) * 0.15
-        tensors[f"{name}.bias"] = torch.zeros(out)
-        if name != "body.10":
-            tensors[f"body.{int(name[5:]) + 1}.weight"] = torch.full((out,), 0.2)
-    path = tmp_path_factory.mktemp("upscaler") / "compact.safetensors"
-    save_file(tensors, path)
-    return path
+    return write_upscaler(tmp_path_factory.mktemp("upscaler"))
 
 
 def test_an_upscaler_in_tiles_equals_the_whole(upscaler_file: Path) -> None:
